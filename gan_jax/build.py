@@ -1,0 +1,408 @@
+"""A config's names become functions; every config error is raised here.
+
+No other module reads a config, so that all below it can be used without one.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+import optax
+
+from gan_jax import (
+  batch_game,
+  data,
+  games,
+  losses,
+  models,
+  regularizers,
+)
+
+_MAX_STEPS_PER_CALL = 100
+
+
+class Run(NamedTuple):
+  """What `train.train` needs; a user may fill it without any config.
+
+  Attributes:
+    setup: modules, loss, method and penalties.
+    feed: the batches.
+    num_steps: steps in all.
+    batch_size: examples a turn; sizes the check of shapes before training.
+    dataset: for pictures and evaluation, or None.
+    seed: of parameters, latents and order.
+    steps_per_call: the intervals and num_steps are multiples of it.
+    log_every: steps between lines of `metrics.jsonl`; this and the next two
+      are 0 for never.
+    sample_every: steps between pictures.
+    checkpoint_every: steps between checkpoints; the last step always has one.
+    keep_checkpoints: how many stay.
+    profile: first and last step of a profiler trace; (0, 0) for none.
+    config: JSON-able record; a workdir is resumed only by the same one.
+  """
+
+  setup: batch_game.Setup
+  feed: data.Feed
+  num_steps: int
+  dataset: data.Dataset | None = None
+  seed: int = 0
+  steps_per_call: int = 1
+  log_every: int = 100
+  sample_every: int = 0
+  checkpoint_every: int = 1000
+  keep_checkpoints: int = 3
+  profile: tuple[int, int] = (0, 0)
+  config: dict[str, Any] = {}
+
+
+class _Method(NamedTuple):
+  factory: Callable[..., games.GameTransformation]
+  defaults: dict[str, Any]
+  optimizers: bool  # whether it takes config.optimizer_g and config.optimizer_d
+
+
+METHODS = {
+  'simultaneous': _Method(games.simultaneous, {}, True),
+  'alternating': _Method(
+    games.alternating, dict(d_steps=1, g_steps=1, first='d'), True
+  ),
+}
+
+# name -> (critic, real, fake, key) -> [B]
+PENALTIES = {
+  'r1': lambda critic, real, fake, key: regularizers.r1(critic, real),
+  'r2': lambda critic, real, fake, key: regularizers.r2(critic, fake),
+  'wgan_gp': lambda critic, real, fake, key: regularizers.gradient_penalty(
+    critic, regularizers.interpolate(key, real, fake)
+  ),
+  'dragan': lambda critic, real, fake, key: regularizers.gradient_penalty(
+    critic, regularizers.dragan_points(key, real, 0.5)
+  ),
+}
+
+# name -> critic's parameters -> scalar
+PARAMETER_PENALTIES = {
+  'l2': regularizers.l2,
+  'orthogonal': regularizers.orthogonal,
+}
+
+
+def game_defaults(name: str, **changes: Any) -> dict[str, Any]:
+  """Fields of `config.game` for a method, with their defaults.
+
+  Raises:
+    ValueError: no such method, or it has no such argument.
+  """
+  if name not in METHODS:
+    raise ValueError(f'game={name!r} is not one of {sorted(METHODS)}.')
+  defaults = METHODS[name].defaults
+  unknown = sorted(changes.keys() - defaults.keys())
+  if unknown:
+    raise ValueError(
+      f'game {name!r} has no argument {unknown}; it has {sorted(defaults)}.'
+    )
+  return dict(name=name, **defaults | changes)
+
+
+def build(config: ml_collections.ConfigDict) -> Run:
+  """Turns a config into a run; nothing is written and nothing trained.
+
+  Raises:
+    ValueError: some field is wrong; the message names it.
+  """
+  _check_numbers(config)
+  dataset = _prefixed('data: ', _load, config)
+  setup = build_setup(config)
+  example = dataset_shape(dataset)
+  _check_shapes(setup, example)
+  steps_per_call = config.steps_per_call or _automatic_steps(config, setup)
+  _check_intervals(config, steps_per_call)
+  record = config.to_dict() | {'steps_per_call': steps_per_call}
+  return Run(
+    setup=setup,
+    feed=_prefixed('', data.feed, dataset, config.batch_size, config.seed),
+    num_steps=config.num_steps,
+    dataset=dataset,
+    seed=config.seed,
+    steps_per_call=steps_per_call,
+    log_every=config.log_every,
+    sample_every=config.sample_every,
+    checkpoint_every=config.checkpoint_every,
+    keep_checkpoints=config.keep_checkpoints,
+    profile=(config.profile_start, config.profile_stop),
+    config=record,
+  )
+
+
+def build_setup(config: ml_collections.ConfigDict) -> batch_game.Setup:
+  """The part of a run that a step needs; reads no data."""
+  find = losses.saturating if config.saturating else losses.get
+  return batch_game.Setup(
+    generator=_module('generator', models.generator, config.generator),
+    discriminator=_module(
+      'discriminator', models.discriminator, config.discriminator
+    ),
+    loss=_prefixed('', find, config.loss),
+    method=_method(config),
+    penalties=tuple(
+      batch_game.Penalty(name, config.penalties[name], function)
+      for name, function in PENALTIES.items()
+      if config.penalties[name]
+    ),
+    parameter_penalty=_parameter_penalty(config.penalties),
+    lazy=config.lazy,
+    averaging=config.averaging,
+    instance_noise=config.instance_noise,
+    dequantize=config.dequantize,
+    project=_projection(config.clip_weights),
+  )
+
+
+def dataset_shape(dataset: data.Dataset) -> tuple[int, ...]:
+  """Shape of one example."""
+  if hasattr(dataset.examples, 'shape'):
+    return tuple(dataset.examples.shape[1:])
+  return tuple(dataset.examples[0]['image'].shape)
+
+
+def _prefixed(prefix, function, *arguments, **options):
+  """Calls; a ValueError's message is led to the field of the config."""
+  try:
+    return function(*arguments, **options)
+  except ValueError as error:
+    raise ValueError(f'config.{prefix}{error}') from error
+
+
+def _load(config):
+  return data.load(
+    config.data.name,
+    split=config.data.split,
+    data_dir=config.data_dir,
+    image_size=config.data.image_size or None,
+  )
+
+
+def _module(field, find, described):
+  options = described.to_dict()
+  name = options.pop('name')
+  # Lists arrive as such from JSON and the command line; modules hash theirs.
+  options = {
+    k: tuple(v) if isinstance(v, list) else v for k, v in options.items()
+  }
+  return _prefixed(f'{field}: ', find, name, **options)
+
+
+def _method(config):
+  described = config.game.to_dict()
+  name = described.pop('name')
+  described = _prefixed('', game_defaults, name, **described)
+  name = described.pop('name')
+  method = METHODS[name]
+  if not method.optimizers:
+    return _prefixed('game: ', method.factory, **described)
+  # The schedules count the player's own updates, which the method tells.
+  plain = method.factory(optax.identity(), optax.identity(), **described)
+  o_g, o_d = (
+    _prefixed(
+      f'optimizer_{player}.',
+      build_optimizer,
+      config[f'optimizer_{player}'],
+      config.num_steps,
+      sum(player in movers for movers in plain.turns),
+    )
+    for player in 'gd'
+  )
+  return _prefixed('game: ', method.factory, o_g, o_d, **described)
+
+
+def build_optimizer(
+  described: ml_collections.ConfigDict, num_steps: int, updates_per_step: int
+) -> optax.GradientTransformation:
+  """An optax optimizer from the fields of `defaults.optimizer`.
+
+  Args:
+    described: the fields.
+    num_steps: of the run; where the schedule ends.
+    updates_per_step: how often its player moves in a step.
+
+  Raises:
+    ValueError: an unknown name or schedule, or a number out of range.
+  """
+  if described.learning_rate <= 0 or not math.isfinite(described.learning_rate):
+    raise ValueError(
+      f'learning_rate={described.learning_rate} is not a positive number.'
+    )
+  scale = _one_of('name', described.name, _SCALES)
+  schedule = build_schedule(described, num_steps)
+  parts = [optax.clip_by_global_norm(described.clip_norm)]
+  parts = parts if described.clip_norm else []
+  parts.append(scale(described))
+  if described.weight_decay:
+    parts.append(optax.add_decayed_weights(described.weight_decay))
+  by_update = lambda count: schedule(count // updates_per_step)
+  parts.append(optax.scale_by_learning_rate(by_update))
+  return optax.chain(*parts)
+
+
+def _rmsprop(c):
+  parts = [optax.scale_by_rms(c.decay, c.eps, eps_in_sqrt=False)]
+  if c.momentum:
+    parts.append(optax.trace(c.momentum))
+  return optax.chain(*parts)
+
+
+_SCALES = {
+  'adam': lambda c: optax.scale_by_adam(c.b1, c.b2, c.eps),
+  'rmsprop': _rmsprop,
+  'sgd': lambda c: optax.trace(c.momentum) if c.momentum else optax.identity(),
+}
+
+
+def build_schedule(
+  described: ml_collections.ConfigDict, num_steps: int
+) -> optax.Schedule:
+  """Learning rate by training step: growth, a plateau, then the fall."""
+  rate = described.learning_rate
+  start = max(described.decay_start, described.warmup)
+  if described.schedule != 'constant' and start >= num_steps:
+    raise ValueError(
+      f'decay_start={described.decay_start} and warmup={described.warmup} '
+      f'leave no step of {num_steps} for schedule={described.schedule!r}.'
+    )
+  fall = _one_of('schedule', described.schedule, _FALLS)
+  fall = fall(rate, num_steps - start)
+  if not described.warmup:
+    return optax.join_schedules([optax.constant_schedule(rate), fall], [start])
+  grow = optax.linear_schedule(0.0, rate, described.warmup)
+  return optax.join_schedules(
+    [grow, optax.constant_schedule(rate), fall], [described.warmup, start]
+  )
+
+
+_FALLS = {
+  'constant': lambda rate, steps: optax.constant_schedule(rate),
+  'linear': lambda rate, steps: optax.linear_schedule(rate, 0.0, steps),
+  'cosine': lambda rate, steps: optax.cosine_decay_schedule(rate, steps),
+}
+
+
+def _one_of(field, name, table):
+  if name not in table:
+    raise ValueError(f'{field}={name!r} is not one of {sorted(table)}.')
+  return table[name]
+
+
+def _parameter_penalty(weights):
+  chosen = [
+    (weights[name], function)
+    for name, function in PARAMETER_PENALTIES.items()
+    if weights[name]
+  ]
+  if not chosen:
+    return None
+  return lambda d: sum(weight * function(d) for weight, function in chosen)
+
+
+def _projection(bound):
+  if not bound:
+    return None
+  return lambda players: players._replace(
+    d=regularizers.clip_weights(players.d, bound)
+  )
+
+
+def _check_numbers(config):
+  positive = ('num_steps', 'batch_size', 'lazy', 'keep_checkpoints')
+  for field in positive:
+    if config[field] < 1:
+      raise ValueError(f'config.{field}={config[field]} is less than 1.')
+  not_negative = (
+    'seed',
+    'steps_per_call',
+    'log_every',
+    'sample_every',
+    'checkpoint_every',
+    'instance_noise',
+    'clip_weights',
+    'profile_start',
+  )
+  for field in not_negative:
+    if not config[field] >= 0:
+      raise ValueError(f'config.{field}={config[field]} is negative.')
+  for name, weight in config.penalties.items():
+    if not 0 <= weight < math.inf:
+      raise ValueError(f'config.penalties.{name}={weight} is not in [0, inf).')
+  if not 0 <= config.averaging < 1:
+    raise ValueError(f'config.averaging={config.averaging} is not in [0, 1).')
+  if config.profile_stop < config.profile_start:
+    raise ValueError(
+      f'config.profile_stop={config.profile_stop} is before '
+      f'config.profile_start={config.profile_start}.'
+    )
+
+
+def _check_shapes(setup, example):
+  """Both modules must fit the data, and penalties the critic."""
+  variables_g, variables_d = _abstract_variables(setup)
+  z = jax.ShapeDtypeStruct((1, setup.generator.z_size), 'float32')
+  made = jax.eval_shape(setup.generator.apply, variables_g, z).shape[1:]
+  expected = setup.discriminator.example_inputs()[0].shape[1:]
+  if made != example:
+    raise ValueError(
+      f'config.generator makes examples of shape {made}, but config.data '
+      f'gives {example}.'
+    )
+  if expected != example:
+    raise ValueError(
+      f'config.discriminator takes examples of shape {expected}, but '
+      f'config.data gives {example}.'
+    )
+  if setup.penalties and 'batch_stats' in variables_d:
+    names = [penalty.name for penalty in setup.penalties]
+    raise ValueError(
+      f'config.penalties.{names[0]} needs a critic that treats rows '
+      'independently, but config.discriminator has batch norm.'
+    )
+
+
+def _abstract_variables(setup):
+  return tuple(
+    jax.eval_shape(
+      functools.partial(module.init, train=False),
+      jax.random.key(0),
+      *module.example_inputs(),
+    )
+    for module in (setup.generator, setup.discriminator)
+  )
+
+
+def _automatic_steps(config, setup):
+  kernels = jax.tree.leaves(_abstract_variables(setup))
+  convolutions = any(kernel.ndim == 4 for kernel in kernels)
+  if convolutions and jax.default_backend() == 'cpu':
+    return 1
+  together = math.gcd(config.num_steps, *_intervals(config).values())
+  fitting = range(1, min(together, _MAX_STEPS_PER_CALL) + 1)
+  return max(k for k in fitting if together % k == 0)
+
+
+def _intervals(config):
+  fields = ('log_every', 'sample_every', 'checkpoint_every')
+  return {field: config[field] for field in fields}
+
+
+def _check_intervals(config, steps_per_call):
+  for field, every in _intervals(config).items():
+    if every % steps_per_call:
+      raise ValueError(
+        f'config.{field}={every} is not a multiple of '
+        f'config.steps_per_call={steps_per_call}.'
+      )
+  if config.num_steps % steps_per_call:
+    raise ValueError(
+      f'config.num_steps={config.num_steps} is not a multiple of '
+      f'config.steps_per_call={steps_per_call}.'
+    )

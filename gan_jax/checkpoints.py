@@ -1,0 +1,172 @@
+"""Checkpoints that prove they are whole; the only room that imports orbax.
+
+`DIR/00001000/` holds `state/` (orbax), `host.json` (what the loop must know
+besides) and `SHA256SUMS`, written last: a folder without it was never finished,
+and `sha256sum --check SHA256SUMS` verifies one by hand. Orbax alone restores
+flipped bits without a word.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import orbax.checkpoint as ocp
+
+_SUMS = 'SHA256SUMS'
+
+
+class CheckpointError(Exception):
+  """No checkpoint can be used; the message says which, and why."""
+
+
+class Restored(NamedTuple):
+  """A checkpoint that was verified and read."""
+
+  state: Any
+  host: dict[str, Any]
+  step: int
+
+
+def save(
+  directory: str | os.PathLike,
+  step: int,
+  state: Any,
+  host: dict[str, Any],
+  *,
+  keep: int = 3,
+) -> None:
+  """Writes one checkpoint, then removes all but the newest `keep`.
+
+  Args:
+    directory: of all checkpoints of the run.
+    step: steps done.
+    state: pytree of arrays.
+    host: JSON-able; what is not an array, such as the position in a stream.
+    keep: how many to leave, at least 1.
+  """
+  directory = pathlib.Path(directory).absolute()
+  target = directory / f'{step:08d}'
+  if target.exists():
+    shutil.rmtree(target)
+  target.mkdir(parents=True)
+  with ocp.StandardCheckpointer() as checkpointer:
+    checkpointer.save(target / 'state', state)
+  (target / 'host.json').write_text(json.dumps(host))
+  _write_durably(target / _SUMS, _sums(target))
+  for old in _folders(directory)[keep:]:
+    shutil.rmtree(directory / f'{old:08d}')
+
+
+def steps(directory: str | os.PathLike) -> list[int]:
+  """Steps of the finished checkpoints, newest first."""
+  directory = pathlib.Path(directory)
+  return [s for s in _folders(directory) if _sums_path(directory, s).exists()]
+
+
+def restore_latest(
+  directory: str | os.PathLike,
+  like: Any,
+  *,
+  say: Callable[[str], None] = print,
+) -> Restored | None:
+  """Reads the newest checkpoint that is whole.
+
+  Args:
+    directory: of all checkpoints of the run; need not exist.
+    like: pytree with the shapes and dtypes of the state.
+    say: told of each checkpoint that is passed over, and why.
+
+  Returns:
+    The checkpoint, or None where the run has none yet.
+
+  Raises:
+    CheckpointError: there are checkpoints, and none is whole; or the state has
+      another structure than `like`.
+  """
+  directory = pathlib.Path(directory).absolute()
+  available = steps(directory)
+  for step in available:
+    folder = directory / f'{step:08d}'
+    damage = _damage(folder)
+    if damage is None:
+      return Restored(_read(folder, like), _read_host(folder), step)
+    say(f'checkpoint {folder} is damaged ({damage}); trying the one before.')
+  if available:
+    raise CheckpointError(
+      f'no checkpoint in {directory} is whole: all of steps {available} are '
+      'damaged. Restore the folder from a copy, or start in a new workdir.'
+    )
+  return None
+
+
+def _folders(directory):
+  if not directory.is_dir():
+    return []
+  names = [p.name for p in directory.iterdir() if p.name.isdigit()]
+  return sorted(map(int, names), reverse=True)
+
+
+def _sums_path(directory, step):
+  return directory / f'{step:08d}' / _SUMS
+
+
+def _files(folder):
+  found = sorted(p for p in folder.rglob('*') if p.is_file())
+  return [p for p in found if p.name != _SUMS]
+
+
+def _sums(folder):
+  lines = [
+    f'{_digest(path)}  {path.relative_to(folder)}\n' for path in _files(folder)
+  ]
+  return ''.join(lines)
+
+
+def _digest(path):
+  with open(path, 'rb') as file:
+    return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def _damage(folder):
+  """None where every file is as it was written, else what is wrong."""
+  lines = (folder / _SUMS).read_text().splitlines()
+  for line in lines:
+    digest, _, name = line.partition('  ')
+    path = folder / name
+    if not path.is_file():
+      return f'{name or line!r} is missing'
+    if _digest(path) != digest:
+      return f'{name} does not match its SHA-256'
+  return None if lines else f'{_SUMS} is empty'
+
+
+def _write_durably(path, text):
+  partial = path.with_name(path.name + '.partial')
+  with open(partial, 'w') as file:
+    file.write(text)
+    file.flush()
+    os.fsync(file.fileno())
+  os.replace(partial, path)
+
+
+def _read(folder, like):
+  sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  abstract = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), like
+  )
+  try:
+    with ocp.StandardCheckpointer() as checkpointer:
+      return checkpointer.restore(folder / 'state', abstract)
+  except (ValueError, KeyError) as error:
+    raise CheckpointError(
+      f'checkpoint {folder} holds another state than this run: {error}'
+    ) from error
+
+
+def _read_host(folder):
+  return json.loads((folder / 'host.json').read_text())

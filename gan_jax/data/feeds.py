@@ -1,0 +1,141 @@
+"""Batches for a training loop: batch b is a function of (seed, b), no more."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan_jax.data import dataset as dataset_lib
+
+
+class Feed(NamedTuple):
+  """How a training loop gets its batches.
+
+  Attributes:
+    resident: pytree of arrays to put on the device once; {} when streaming.
+    next: `(first, count) -> fed`, batches first .. first + count - 1 as a host
+      pytree, every leaf `[count, batch_size, ...]`: indices of resident
+      examples, or the examples themselves when streaming.
+    pick: `(resident, one) -> dict(image=[B, ...] as stored, label=[B])`, where
+      `one` is one batch of `fed`; pure, to be called inside jit. The label is
+      there only if the data have one.
+    state: `() -> dict` to store in a checkpoint, as JSON: the position of the
+      stream; {} for resident data.
+    restore: `(dict) -> None`, takes up such a position.
+  """
+
+  resident: Any
+  next: Callable[[int, int], Any]
+  pick: Callable[[Any, Any], dict[str, jax.Array]]
+  state: Callable[[], dict[str, Any]]
+  restore: Callable[[dict[str, Any]], None]
+
+
+def feed(dataset: dataset_lib.Dataset, batch_size: int, seed: int) -> Feed:
+  """Shuffled batches without end, every example at most once an epoch.
+
+  An epoch is N // batch_size batches; the remainder of its permutation is
+  dropped. Streamed or resident, the order is the same.
+
+  Raises:
+    ValueError: for a batch size below 1 or above N, or a negative seed.
+  """
+  size = len(dataset.examples)
+  if not 1 <= batch_size <= size:
+    raise ValueError(
+      f'batch_size={batch_size} must be between 1 and {size}, the number of'
+      f' examples in {dataset.name!r}.'
+    )
+  if seed < 0:
+    raise ValueError(f'seed={seed} must be 0 or more.')
+  batches = epoch_batches(size, batch_size, seed)
+  if isinstance(dataset.examples, np.ndarray):
+    return _resident_feed(dataset, batches, size // batch_size)
+  from gan_jax.data import stream  # which needs grain
+
+  return stream.feed(dataset.examples, batch_size, batches)
+
+
+def epoch_batches(
+  size: int, batch_size: int, seed: int
+) -> Callable[[int], np.ndarray]:
+  """`epoch -> indices`, int32 `[size // batch_size, batch_size]`."""
+  count = size // batch_size
+
+  # Two, because a call may span two epochs, and so may reading ahead.
+  @functools.lru_cache(maxsize=2)
+  def batches(epoch: int) -> np.ndarray:
+    rng = np.random.Generator(np.random.Philox(key=[seed, epoch]))
+    order = rng.permutation(size)[: count * batch_size].astype(np.int32)
+    order.flags.writeable = False  # Callers get views of it.
+    return order.reshape(count, batch_size)
+
+  return batches
+
+
+def _resident_feed(dataset, batches, per_epoch: int) -> Feed:
+  resident = {'image': dataset.examples}
+  if dataset.labels is not None:
+    resident['label'] = dataset.labels
+
+  def next_indices(first: int, count: int) -> np.ndarray:
+    parts, stop = [], first + count
+    while first < stop:
+      epoch, row = divmod(first, per_epoch)
+      parts.append(batches(epoch)[row : row + stop - first])
+      first += len(parts[-1])
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+  def pick(resident, indices):
+    return {k: jnp.take(v, indices, axis=0) for k, v in resident.items()}
+
+  return Feed(resident, next_indices, pick, dict, lambda state: None)
+
+
+def feed_from_function(fn: Callable[[int], dict[str, Any]]) -> Feed:
+  """A feed of a user's own batches.
+
+  Args:
+    fn: batch number -> dict of arrays `[B, ...]`, among them 'image', of the
+      same shapes each time. It must depend on the number alone, or a resumed
+      run sees other batches than an uninterrupted one.
+
+  Returns:
+    Its feed; `next` raises ValueError where `fn` breaks these rules.
+  """
+
+  def next_batches(first: int, count: int) -> dict[str, np.ndarray]:
+    made = [_checked(fn(b), b) for b in range(first, first + count)]
+    for b, batch in enumerate(made, first):
+      if _shapes(batch) != _shapes(made[0]):
+        raise ValueError(
+          f'the function of batches made {_shapes(made[0])} for batch {first}'
+          f' but {_shapes(batch)} for batch {b}; they must agree.'
+        )
+    return {k: np.stack([batch[k] for batch in made]) for k in made[0]}
+
+  pick = lambda resident, one: one
+  return Feed({}, next_batches, pick, dict, lambda state: None)
+
+
+def _checked(batch, b: int) -> dict[str, np.ndarray]:
+  if not isinstance(batch, dict) or 'image' not in batch:
+    raise ValueError(
+      f"the function of batches must return a dict with 'image' in it, got"
+      f' {sorted(batch) if isinstance(batch, dict) else type(batch)} for batch'
+      f' {b}.'
+    )
+  batch = {k: np.asarray(v) for k, v in batch.items()}
+  if len({v.shape[:1] for v in batch.values()} | {()}) != 2:
+    raise ValueError(
+      f'the function of batches made {_shapes(batch)} for batch {b}; all arrays'
+      ' must have the same first axis, the batch.'
+    )
+  return batch
+
+
+def _shapes(batch) -> dict[str, tuple[int, ...]]:
+  return {k: v.shape for k, v in batch.items()}

@@ -1,0 +1,163 @@
+"""Encoded images: decoded all at once into an array, or one when asked for."""
+
+import concurrent.futures
+import dataclasses
+import io
+import os
+import struct
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import logging
+
+_CHUNK = 256
+# Above this many bytes an image, decoding is work outside Python's lock and
+# threads help; below, they only wait for each other (measured).
+_WORTH_THREADS = 16_384
+
+
+class Encoded(NamedTuple):
+  data: bytes
+  label: int | None
+  where: str  # how an error names it
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSource:
+  """Random access to images that are decoded when asked for.
+
+  `source[i]` is `dict(image=uint8 [H, W, C], label=int)`, the label only where
+  there is one; safe to read from many threads.
+
+  Attributes:
+    name: of the data set, for errors.
+    length: number of images.
+    read: indices -> what is stored, in their order.
+    shape: `(H, W, C)` of every decoded image; C is 1 or 3.
+    image_size: cut to the centre square and resize to this; None: as stored.
+  """
+
+  name: str
+  length: int
+  read: Callable[[Sequence[int]], list[Encoded]]
+  shape: tuple[int, int, int]
+  image_size: int | None
+
+  def __len__(self) -> int:
+    return self.length
+
+  def __getitem__(self, index: int) -> dict[str, Any]:
+    if not 0 <= index < self.length:
+      raise IndexError(f'{index} is not in 0..{self.length - 1}.')
+    (encoded,) = self.read([index])
+    example = {'image': self.decode(encoded)}
+    if encoded.label is not None:
+      example['label'] = encoded.label
+    return example
+
+  def decode(self, encoded: Encoded) -> np.ndarray:
+    """Its pixels, uint8 `[H, W, C]`; ValueError if they are not `shape`."""
+    pixels = _decode(encoded, self.shape[-1], self.image_size)
+    if pixels.shape != self.shape:
+      raise ValueError(
+        f'{encoded.where} has shape {pixels.shape}, not {self.shape}.'
+      )
+    return pixels
+
+  def nbytes(self) -> int:
+    """Size of all images once decoded."""
+    return self.length * int(np.prod(self.shape))
+
+
+def _decode(encoded: Encoded, channels: int, image_size: int | None):
+  from PIL import Image
+
+  mode = 'L' if channels == 1 else 'RGB'
+  try:
+    with Image.open(io.BytesIO(encoded.data)) as image:
+      if image.mode.startswith(('I', 'F')):
+        raise ValueError(f'its mode is {image.mode!r}, not 8 bits a channel')
+      image = image if image.mode == mode else image.convert(mode)
+      if image_size is not None:
+        image = centre_square(image, image_size)
+      pixels = np.asarray(image)
+  except (
+    # All that Pillow has been seen to raise on damaged files.
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+  ) as error:
+    raise ValueError(f'{encoded.where} ({error})') from error
+  return pixels.reshape(*pixels.shape[:2], channels)
+
+
+def centre_square(image, size: int):
+  """Cuts a PIL image to its centre square, then resizes it to size x size."""
+  from PIL import Image
+
+  width, height = image.size
+  if width == height == size:
+    return image
+  side = min(width, height)
+  left, top = (width - side) // 2, (height - side) // 2
+  box = (left, top, left + side, top + side)
+  return image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+
+
+def decode_all(source: ImageSource) -> tuple[np.ndarray, np.ndarray | None]:
+  """Every image, uint8 `[N, H, W, C]`, and every label, int32 `[N]` or None.
+
+  Raises:
+    ValueError: naming the images that cannot be read, and how many they are.
+  """
+  start = time.monotonic()
+  images = np.empty((len(source), *source.shape), np.uint8)
+  chunks = [
+    range(first, min(first + _CHUNK, len(source)))
+    for first in range(0, len(source), _CHUNK)
+  ]
+  work = lambda chunk: _decode_chunk(source, chunk, images)
+  large = len(source.read([0])[0].data) > _WORTH_THREADS
+  with concurrent.futures.ThreadPoolExecutor(
+    (os.cpu_count() or 1) if large else 1
+  ) as pool:
+    results = list(pool.map(work, chunks))
+  _raise_if_unreadable(source, [e for _, errors in results for e in errors])
+  labels = [label for chunk_labels, _ in results for label in chunk_labels]
+  seconds = time.monotonic() - start
+  logging.info(
+    '%s: %d images decoded in %.1f s, %.0f a second.',
+    source.name,
+    len(source),
+    seconds,
+    len(source) / seconds,
+  )
+  return images, None if labels[0] is None else np.array(labels, np.int32)
+
+
+def _decode_chunk(source, chunk, images) -> tuple[list, list[ValueError]]:
+  labels, errors = [], []
+  for index, encoded in zip(chunk, source.read(chunk), strict=True):
+    labels.append(encoded.label)
+    try:
+      images[index] = source.decode(encoded)
+    except ValueError as error:
+      errors.append(error)
+  return labels, errors
+
+
+def _raise_if_unreadable(source, errors: list[ValueError]) -> None:
+  if errors:
+    shown = '; '.join(str(error) for error in errors[:5])
+    more = '; ...' if len(errors) > 5 else ''
+    raise ValueError(
+      f'{len(errors)} of {len(source)} images of {source.name!r} cannot be'
+      f' read: {shown}{more}. Remove them or put them right.'
+    )

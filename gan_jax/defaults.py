@@ -1,0 +1,90 @@
+"""Every field of a config, with its default and what it means.
+
+A file in `configs/` starts from `get_config()` and changes what its experiment
+needs; on the command line any field is overridden by `--config.field=value`.
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """The fields that every config has."""
+  config = ml_collections.ConfigDict()
+  config.seed = 0
+  config.num_steps = 100_000  # a step is all turns of config.game
+  config.batch_size = 64  # of each turn
+  # Steps in one call to the device; 0 picks: 1 for convolutions on CPU, where
+  # XLA compiles them badly inside loops, else up to 100.
+  config.steps_per_call = 0
+
+  # Data: see `python -m gan_jax.data list`. data_dir is for prepared sets.
+  config.data = dict(name='digits', split='train', image_size=0)  # 0: as stored
+  config.data_dir = ''
+  config.dequantize = False  # adds U(0, 1/128) to real images
+
+  # Players: name and options of models.generator and models.discriminator.
+  config.generator = dict(name='cnn')
+  config.discriminator = dict(name='cnn')
+  config.loss = 'nonsaturating'  # see gan_jax/losses.py
+  config.saturating = False  # the generator maximizes the critic's loss
+  config.game = game('alternating', d_steps=1, g_steps=1, first='d')
+  config.optimizer_g = optimizer()
+  config.optimizer_d = optimizer()
+  config.averaging = 0.0  # decay of the averaged generator; 0: none
+
+  # Weights of what the critic adds to its loss. r1 and r2 multiply the squared
+  # gradient norm, so they are gamma / 2 of Mescheder et al. 2018. The others:
+  # WGAN-GP, DRAGAN, sum of squared parameters, orthogonality of kernels.
+  config.penalties = dict(
+    r1=0.0, r2=0.0, wgan_gp=0.0, dragan=0.0, l2=0.0, orthogonal=0.0
+  )
+  config.lazy = 1  # gradient penalties in every lazy-th step, lazy times as big
+  config.clip_weights = 0.0  # bound of the critic's parameters; 0: none
+  config.instance_noise = 0.0  # standard deviation on what the critic sees
+
+  # Intervals in steps; 0 never.
+  config.log_every = 100
+  config.sample_every = 1000
+  config.checkpoint_every = 1000
+  config.keep_checkpoints = 3
+
+  config.num_samples = 10_000  # of --mode=evaluate
+  config.compilation_cache = '~/.cache/gan_jax/xla'  # '' for none
+  config.profile_start = 0  # a profiler trace of steps start to stop
+  config.profile_stop = 0
+  return config
+
+
+def game(name: str, **arguments: int | float | str) -> dict:
+  """A method by name with its arguments; see `train.game_defaults`."""
+  return dict(name=name, **arguments)
+
+
+def optimizer(
+  name: str = 'adam', learning_rate: float = 2e-4, **changes: float | str
+) -> dict:
+  """Fields of config.optimizer_g and config.optimizer_d.
+
+  Args:
+    name: 'adam', 'rmsprop' or 'sgd'.
+    learning_rate: before the schedule.
+    **changes: any other field below.
+  """
+  fields = dict(
+    name=name,
+    learning_rate=learning_rate,
+    b1=0.5,  # adam
+    b2=0.999,  # adam
+    eps=1e-8,  # adam and rmsprop, outside the root
+    decay=0.99,  # rmsprop
+    momentum=0.0,  # sgd and rmsprop
+    schedule='constant',  # 'linear' and 'cosine' fall to 0 at num_steps
+    warmup=0,  # steps of linear growth from 0
+    decay_start=0,  # step at which the fall begins
+    clip_norm=0.0,  # global norm of the gradients; 0: none
+    weight_decay=0.0,  # decoupled, as in AdamW
+  )
+  unknown = sorted(changes.keys() - fields.keys())
+  if unknown:
+    raise ValueError(f'optimizer has no {unknown}; it has {sorted(fields)}.')
+  return fields | changes

@@ -1,0 +1,190 @@
+"""A checkpoint -> samples, pictures and numbers."""
+
+import json
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from gan_jax import batch_game, build, checkpoints, evaluate, pictures
+from gan_jax import step as steps
+from gan_jax import workdir as workdirs
+
+_GRID = 64  # images of a grid
+_POINTS = 2000  # of a scatter plot
+_INTERPOLATION_ROWS, _INTERPOLATION_STEPS = 8, 10
+# Streams of latents beside those of training.
+_PICTURES, _EVALUATION = 2**31 - 1, 2**31 - 2
+
+
+class Sampler(NamedTuple):
+  """A trained generator.
+
+  Attributes:
+    sample: `(key, count) -> [count, ...]` numpy, images in [-1, 1].
+    decode: latents `[N, z_size]` to numpy `[N, ...]`.
+    z_size: of the latents.
+    step: training steps of the checkpoint.
+  """
+
+  sample: Callable[[jax.Array, int], np.ndarray]
+  decode: Callable[[jax.Array], np.ndarray]
+  z_size: int
+  step: int
+
+
+def load(workdir: str | os.PathLike, *, averaged: bool = True) -> Sampler:
+  """The generator of a run's newest checkpoint; no config and no data needed.
+
+  Args:
+    workdir: of the run.
+    averaged: the averaged generator, where the run keeps one.
+
+  Raises:
+    workdir.WorkdirError: the folder holds no run.
+    checkpoints.CheckpointError: it has no checkpoint that is whole.
+  """
+  path = pathlib.Path(workdir) / 'config.json'
+  if not path.exists():
+    raise workdirs.WorkdirError(
+      f'workdir={str(workdir)!r} holds no config.json, so it is no run.'
+    )
+  config = ml_collections.ConfigDict(json.loads(path.read_text()))
+  setup = build.build_setup(config)
+  return load_setup(setup, workdir, averaged=averaged)
+
+
+def load_setup(
+  setup: batch_game.Setup,
+  workdir: str | os.PathLike,
+  *,
+  averaged: bool = True,
+) -> Sampler:
+  """As `load`, for a run that was built by hand."""
+  like = jax.eval_shape(lambda: steps.init(setup, jax.random.key(0)))
+  folder = pathlib.Path(workdir) / 'checkpoints'
+  restored = checkpoints.restore_latest(folder, like)
+  if restored is None:
+    raise checkpoints.CheckpointError(
+      f'workdir={str(workdir)!r} has no checkpoint yet; train first.'
+    )
+  variables = steps.generator_variables(restored.state, averaged=averaged)
+  return _sampler(setup, variables, restored.step)
+
+
+def _sampler(setup, variables, step):
+  generate, z_size = steps.make_sampler(setup), setup.generator.z_size
+  decode = lambda z: generate(variables, z)
+  sample = lambda key, n: decode(batch_game.latents(key, n, z_size))
+  return Sampler(sample, decode, z_size, step)
+
+
+def make_picture(run: build.Run, workdir: pathlib.Path) -> Callable:
+  """A function `(state, step) -> path` that draws samples of fixed latents."""
+  generate = steps.make_sampler(run.setup)
+  images = len(_example_shape(run.setup)) == 3
+  z = _fixed_latents(run, _GRID if images else _POINTS)
+
+  def picture(state, step):
+    variables = steps.generator_variables(state, averaged=True)
+    return _draw(run, generate(variables, z), workdir, step)
+
+  return picture
+
+
+def sample(run: build.Run, workdir: str | os.PathLike) -> list[pathlib.Path]:
+  """Draws a grid of new samples and paths between latents (`--mode=sample`).
+
+  Returns:
+    The pictures' paths, in `workdir/samples`.
+  """
+  sampler = load_setup(run.setup, workdir)
+  folder = pathlib.Path(workdir)
+  images = len(_example_shape(run.setup)) == 3
+  z = _fixed_latents(run, _GRID if images else _POINTS)
+  paths = [_draw(run, sampler.decode(z), folder, sampler.step)]
+  if images:
+    paths.append(folder / 'samples' / f'interpolation-{sampler.step:08d}.png')
+    pictures.rows(_interpolations(run, sampler), paths[-1])
+  return paths
+
+
+def _interpolations(run, sampler):
+  ends = _fixed_latents(run, 2 * _INTERPOLATION_ROWS)
+  first, last = ends[:_INTERPOLATION_ROWS], ends[_INTERPOLATION_ROWS:]
+  shares = np.linspace(0.0, 1.0, _INTERPOLATION_STEPS)
+  z = jax.vmap(lambda share: spherical(first, last, share), out_axes=1)(shares)
+  images = sampler.decode(z.reshape(-1, z.shape[-1]))
+  return images.reshape(*z.shape[:2], *images.shape[1:])
+
+
+def spherical(a: jax.Array, b: jax.Array, share: jax.Array) -> jax.Array:
+  """Spherical interpolation of latents `[N, z]` (White 2016, eq. 1).
+
+  Straight lines between normal latents leave the shell where they all lie.
+  """
+  unit = lambda x: x / jnp.linalg.norm(x, axis=-1, keepdims=True)
+  cosine = jnp.sum(unit(a) * unit(b), axis=-1, keepdims=True)
+  angle = jnp.arccos(jnp.clip(cosine, -1 + 1e-6, 1 - 1e-6))
+  weights = jnp.sin((1 - share) * angle), jnp.sin(share * angle)
+  return (weights[0] * a + weights[1] * b) / jnp.sin(angle)
+
+
+def evaluate_run(
+  run: build.Run,
+  workdir: str | os.PathLike,
+  *,
+  num_samples: int,
+  say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+  """Numbers of the newest checkpoint (`--mode=evaluate`).
+
+  They are added to `evaluation.json`, a list, each with its protocol.
+
+  Raises:
+    ValueError: the run has no data set, so there is nothing to compare with.
+  """
+  if run.dataset is None:
+    raise ValueError('evaluation needs run.dataset; this run has none.')
+  sampler = load_setup(run.setup, workdir)
+  key = jax.random.fold_in(jax.random.key(run.seed), _EVALUATION)
+  numbers = evaluate.evaluate(
+    lambda seed, n: sampler.sample(jax.random.fold_in(key, seed), n),
+    run.dataset,
+    num_samples=num_samples,
+    seed=run.seed,
+  )
+  weights = 'averaged' if run.setup.averaging else 'raw'
+  numbers = {'step': sampler.step, 'weights': weights, **numbers}
+  path = pathlib.Path(workdir) / 'evaluation.json'
+  known = json.loads(path.read_text()) if path.exists() else []
+  workdirs.replace(path, json.dumps([*known, numbers], indent=2) + '\n')
+  for line in evaluate.describe(numbers):
+    say(line)
+  return numbers
+
+
+def _example_shape(setup):
+  return setup.discriminator.example_inputs()[0].shape[1:]
+
+
+def _fixed_latents(run, count):
+  key = jax.random.fold_in(jax.random.key(run.seed), _PICTURES)
+  return batch_game.latents(key, count, run.setup.generator.z_size)
+
+
+def _draw(run, examples, workdir, step):
+  path = workdir / 'samples' / f'{step:08d}.png'
+  path.parent.mkdir(parents=True, exist_ok=True)
+  if examples.ndim == 4:
+    pictures.grid(examples, path)
+    return path
+  real = run.dataset.examples[:_POINTS] if run.dataset else examples
+  centres = run.dataset.centres if run.dataset else None
+  pictures.scatter(real, examples, path, f'step {step}', centres)
+  return path

@@ -1,0 +1,97 @@
+"""Where numbers go while a run trains: the terminal, JSON lines, TensorBoard."""
+
+import json
+import math
+import pathlib
+import time
+from typing import Any
+
+import numpy as np
+
+_BAR_WIDTH = 20
+
+
+class Writer:
+  """Appends one object a logged step to `metrics.jsonl` and TensorBoard."""
+
+  def __init__(self, workdir: pathlib.Path, *, start: int):
+    # Imported here: it takes a second, and only a training run needs it.
+    import tensorboardX
+
+    self._lines = open(workdir / 'metrics.jsonl', 'a')  # noqa: SIM115
+    # Events after `start` belong to the part of a run that was lost.
+    self._events = tensorboardX.SummaryWriter(
+      str(workdir / 'tensorboard'), purge_step=start + 1, flush_secs=30
+    )
+
+  def write(self, step: int, numbers: dict[str, Any]) -> None:
+    """Writes scalars; one that is not finite becomes null."""
+    numbers = {k: _finite(v) for k, v in numbers.items()}
+    self._lines.write(json.dumps({'step': step, **numbers}) + '\n')
+    self._lines.flush()
+    for name, value in numbers.items():
+      if value is not None:
+        self._events.add_scalar(name, value, step)
+
+  def image(self, step: int, name: str, path: pathlib.Path) -> None:
+    """Shows a picture file in TensorBoard."""
+    from PIL import Image
+
+    with Image.open(path) as picture:
+      pixels = np.asarray(picture.convert('RGB'))
+    self._events.add_image(name, pixels, step, dataformats='HWC')
+
+  def close(self) -> None:
+    """Flushes and closes both."""
+    self._lines.close()
+    self._events.close()
+
+
+def _finite(value):
+  value = float(value)
+  return value if math.isfinite(value) else None
+
+
+class Clock:
+  """Steps a second and time left; pauses do not count.
+
+  The first call compiles, so the clock starts when it has ended.
+  """
+
+  def __init__(self, step: int, num_steps: int):
+    self._num_steps = num_steps
+    self.restart(step)
+
+  def restart(self, step: int) -> None:
+    """Leaves out what happened since the last reading."""
+    self._step, self._time = step, time.monotonic()
+
+  def read(self, step: int) -> tuple[float, float]:
+    """Steps a second since the last reading, and seconds left."""
+    now = time.monotonic()
+    rate = (step - self._step) / max(now - self._time, 1e-9)
+    self._step, self._time = step, now
+    return rate, (self._num_steps - step) / max(rate, 1e-9)
+
+
+def line(
+  step: int, num_steps: int, rate: float, left: float, numbers: dict[str, Any]
+) -> str:
+  """One readable line: a progress bar, the speed and the losses."""
+  share = step / num_steps
+  done = round(share * _BAR_WIDTH)
+  bar = '#' * done + '.' * (_BAR_WIDTH - done)
+  shown = '  '.join(f'{k} {v:.4g}' for k, v in numbers.items())
+  return (
+    f'[{bar}] {step:>{len(str(num_steps))}}/{num_steps}  '
+    f'{rate:.4g} steps/s  {duration(left)} left  {shown}'
+  )
+
+
+def duration(seconds: float) -> str:
+  """`1:02:03` or `2:03`."""
+  minutes, seconds = divmod(round(seconds), 60)
+  hours, minutes = divmod(minutes, 60)
+  if hours:
+    return f'{hours}:{minutes:02d}:{seconds:02d}'
+  return f'{minutes}:{seconds:02d}'

@@ -1,0 +1,104 @@
+"""The small DCGAN pair that competitive gradient descent was tested with.
+
+Convolutions start from N(0, 0.01^2), all else as in PyTorch. The first
+published experiments used a standard deviation of 0.005 (`init_std`).
+
+References:
+  Schaefer, Zheng, Anandkumar, Implicit Competitive Regularization in GANs,
+  2020, and its code (GoodGenerator, GoodDiscriminator), after Gulrajani et al.,
+  Improved Training of Wasserstein GANs, 2017.
+"""
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from gan_jax.models import layers, options
+
+
+class Generator(nn.Module):
+  """Maps latents `[B, z_size]` to images in [-1, 1], `[B, H, W, channels]`.
+
+  `axis_name` is the devices' axis for batch norm.
+  """
+
+  width: int = 64
+  image_size: int = 32
+  channels: int = 3
+  z_size: int = 128
+  init_std: float = 0.01
+  axis_name: str | None = None
+
+  def __post_init__(self):
+    super().__post_init__()
+    _check(self)
+    options.check_size('z_size', self.z_size)
+
+  def example_inputs(self) -> tuple[jax.Array, ...]:
+    """Arguments of `init` after the key."""
+    return (jnp.zeros((1, self.z_size)),)
+
+  @nn.compact
+  def __call__(self, z, labels=None, *, train=False) -> jax.Array:
+    """Images; `train` takes batch statistics. Labels are not used."""
+    chex.assert_shape(z, (None, self.z_size))
+    norm = dict(train=train, axis_name=self.axis_name)
+    normal = nn.initializers.normal(self.init_std)
+    side, channels = self.image_size // 8, 4 * self.width
+    x = layers.Dense(side**2 * channels, name='dense')(z)
+    # Each position of the first map has statistics of its own.
+    x = nn.relu(layers.batch_norm(x, name='dense_bn', **norm))
+    x = x.reshape(-1, side, side, channels)
+    for i, multiple in enumerate((2, 1), start=1):
+      x = layers.ConvTranspose(
+        multiple * self.width, kernel_init=normal, name=f'deconv{i}'
+      )(x)
+      x = nn.relu(layers.batch_norm(x, name=f'deconv{i}_bn', **norm))
+    x = layers.ConvTranspose(self.channels, kernel_init=normal, name='deconv3')(
+      x
+    )
+    return nn.tanh(x)
+
+
+class Discriminator(nn.Module):
+  """Maps images `[B, H, W, channels]` to one logit each, `[B]`.
+
+  No normalization: its curvature is all that regularizes it.
+  """
+
+  width: int = 64
+  image_size: int = 32
+  channels: int = 3
+  init_std: float = 0.01
+
+  def __post_init__(self):
+    super().__post_init__()
+    _check(self)
+
+  def example_inputs(self) -> tuple[jax.Array, ...]:
+    """Arguments of `init` after the key."""
+    size = self.image_size
+    return (jnp.zeros((1, size, size, self.channels)),)
+
+  @nn.compact
+  def __call__(self, x, labels=None, *, train=False) -> jax.Array:
+    """A logit for each image; labels and train are not used."""
+    chex.assert_shape(
+      x, (None, self.image_size, self.image_size, self.channels)
+    )
+    normal = nn.initializers.normal(self.init_std)
+    for i, multiple in enumerate((1, 2, 4), start=1):
+      x = layers.Conv(
+        multiple * self.width, 4, 2, kernel_init=normal, name=f'conv{i}'
+      )(x)
+      x = nn.leaky_relu(x, 0.01)
+    x = x.reshape(x.shape[0], -1)
+    return layers.Dense(1, name='dense')(x)[:, 0]
+
+
+def _check(module) -> None:
+  options.check_size('width', module.width)
+  options.check_size('image_size', module.image_size, multiple_of=8)
+  options.check_size('channels', module.channels)
+  options.check_number('init_std', module.init_std, above=0)

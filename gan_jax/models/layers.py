@@ -1,0 +1,178 @@
+"""Dense and convolution layers that start as PyTorch's do.
+
+The published networks were trained from PyTorch's default initialization,
+uniform within 1/sqrt(fan-in) for weights and biases, which Flax's own layers do
+not offer for biases. Every layer takes an optional spectral normalization, see
+`spectral.py`. Images are `[B, H, W, C]`, kernels `[k, k, in, out]`.
+
+Computation happens in the widest type among input and parameters.
+"""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.linen import dtypes
+
+from gan_jax.models import spectral
+
+Initializer = nn.initializers.Initializer
+
+# A uniform distribution within b has variance b^2 / 3.
+torch_kernel_init = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
+# PyTorch stores (in, out, k, k) and calls the second axis the input, so the fan
+# of a transposed convolution is out * k * k.
+torch_transpose_kernel_init = nn.initializers.variance_scaling(
+  1 / 3, 'fan_in', 'uniform', in_axis=-1, out_axis=-2
+)
+
+
+class Dense(nn.Module):
+  """Affine map of the last axis, `[..., in]` to `[..., features]`."""
+
+  features: int
+  use_bias: bool = True
+  spectral_norm: bool = False
+  kernel_init: Initializer = torch_kernel_init
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    shape = (x.shape[-1], self.features)
+    x, kernel, bias = _operands(self, x, shape, fan=shape[0])
+    return _add_bias(x @ kernel, bias)
+
+
+class Conv(nn.Module):
+  """Square convolution, `[B, H, W, in]` to `[B, H', W', features]`.
+
+  H' = (H + 2 padding - kernel) / stride + 1, rounded down.
+  """
+
+  features: int
+  kernel: int = 3
+  stride: int = 1
+  padding: int = 1
+  use_bias: bool = True
+  spectral_norm: bool = False
+  kernel_init: Initializer = torch_kernel_init
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    shape = (self.kernel, self.kernel, x.shape[-1], self.features)
+    x, kernel, bias = _operands(self, x, shape, fan=math.prod(shape[:-1]))
+    y = _conv(x, kernel, [(self.padding, self.padding)] * 2, self.stride)
+    return _add_bias(y, bias)
+
+
+class ConvTranspose(nn.Module):
+  """Doubles an image, `[B, H, W, in]` to `[B, 2H, 2W, features]`.
+
+  PyTorch's ConvTranspose2d with kernel 4, stride 2, padding 1. Its weight `w`,
+  `[in, out, 4, 4]`, is our kernel `w[:, :, ::-1, ::-1]` with the axes moved to
+  `[4, 4, in, out]`, which is also what `nn.ConvTranspose` stores.
+  """
+
+  features: int
+  use_bias: bool = True
+  spectral_norm: bool = False
+  kernel_init: Initializer = torch_transpose_kernel_init
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    shape = (4, 4, x.shape[-1], self.features)
+    x, kernel, bias = _operands(self, x, shape, fan=16 * self.features)
+    return _add_bias(conv_transpose(x, kernel), bias)
+
+
+def batch_norm(x: jax.Array, *, train: bool, axis_name: str | None, name: str):
+  """Batch normalization over all axes but the last, as PyTorch sets it.
+
+  Running statistics move by a tenth in training. Unlike PyTorch's, the running
+  variance is that of the batch itself, without Bessel's n / (n - 1).
+
+  Args:
+    x: activations, `[B, ..., C]`.
+    train: whether the batch's own statistics are used, and averaged over
+      `axis_name`; otherwise the running ones.
+    axis_name: mapped axis of the devices that share a batch, if any.
+    name: name of the layer in `params` and `batch_stats`.
+
+  Returns:
+    Normalized activations, shaped like x. Called within a compact method.
+  """
+  norm = nn.BatchNorm(
+    use_running_average=not train,
+    momentum=0.9,
+    epsilon=1e-5,
+    axis_name=axis_name,
+    name=name,
+  )
+  return norm(x)
+
+
+def conv_transpose(x: jax.Array, kernel: jax.Array) -> jax.Array:
+  """Transposed convolution in the form that the backend is fast at."""
+  # XLA's CPU compiler runs the weight gradient of a convolution with a dilated
+  # input many times slower than need be.
+  if jax.default_backend() == 'cpu':
+    return conv_transpose_by_phases(x, kernel)
+  return conv_transpose_by_dilation(x, kernel)
+
+
+def conv_transpose_by_dilation(x: jax.Array, kernel: jax.Array) -> jax.Array:
+  """As one convolution of the input spread out with zeros."""
+  return jax.lax.conv_transpose(
+    x, kernel, (2, 2), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+  )
+
+
+def conv_transpose_by_phases(x: jax.Array, kernel: jax.Array) -> jax.Array:
+  """As four 2x2 convolutions, one per parity of output row and column.
+
+  Output row 2m + p meets only kernel rows of parity p: the two that fall on
+  input rows m - 1 and m for p = 0, and on m and m + 1 for p = 1.
+  """
+  rows = []
+  for p in (0, 1):
+    columns = []
+    for q in (0, 1):
+      padding = [(1 - p, p), (1 - q, q)]
+      columns.append(_conv(x, kernel[p::2, q::2], padding, stride=1))
+    rows.append(jnp.stack(columns, axis=3))  # [B, H, W, q, out]
+  batch, height, width, _ = x.shape
+  y = jnp.stack(rows, axis=2)  # [B, H, p, W, q, out]
+  return y.reshape(batch, 2 * height, 2 * width, kernel.shape[-1])
+
+
+def _conv(x, kernel, padding, stride):
+  return jax.lax.conv_general_dilated(
+    x,
+    kernel,
+    (stride, stride),
+    padding,
+    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+  )
+
+
+def _operands(layer: Any, x: jax.Array, shape: tuple[int, ...], fan: int):
+  """Input, kernel (normalized if so wished) and bias, all of one type."""
+  kernel = layer.param('kernel', layer.kernel_init, shape, jnp.float32)
+  bias = None
+  if layer.use_bias:
+    bias = layer.param('bias', _uniform, shape[-1:], 1 / math.sqrt(fan))
+  if layer.spectral_norm:
+    init_u = lambda: spectral.initial_u(layer.make_rng('params'), kernel)
+    kernel = spectral.normalize(
+      kernel, layer.variable('spectral', 'u', init_u).value
+    )
+  return dtypes.promote_dtype(x, kernel, bias)
+
+
+def _uniform(key, shape, bound):
+  return jax.random.uniform(key, shape, jnp.float32, -bound, bound)
+
+
+def _add_bias(x, bias):
+  return x if bias is None else x + bias.reshape((1,) * (x.ndim - 1) + (-1,))

@@ -1,0 +1,247 @@
+"""One training step, and the sampler: pure functions of a `TrainState`.
+
+A step is `method.turns` turns. Each turn has a fresh batch, fresh latents and
+one model state that stays constant inside it; between turns the players move,
+the model state advances and the averaged generator follows.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from gan_jax import batch_game, games, models
+
+Setup = batch_game.Setup
+
+# What a module keeps beside its parameters.
+_STATE_COLLECTIONS = ('batch_stats', 'spectral')
+_SUMMED_OVER_TURNS = ('iterations', 'gradient_equivalents')
+
+
+class TrainState(NamedTuple):
+  """All that changes, so that a step can be replayed.
+
+  Attributes:
+    players: parameters.
+    model_state: batch statistics and spectral vectors of each player.
+    opt_state: of the method.
+    averaged: variables of the averaged generator, or None.
+    step: steps done, int32.
+    key: of the run; what a step draws is a function of (key, step).
+  """
+
+  players: games.Players
+  model_state: games.Players
+  opt_state: Any
+  averaged: Any
+  step: jax.Array
+  key: jax.Array
+
+
+def init(setup: Setup, key: jax.Array) -> TrainState:
+  """Draws the players' parameters and makes everything else ready."""
+  key_g, key_d, key_run = jax.random.split(key, 3)
+  params_g, state_g = _init_module(setup.generator, key_g)
+  params_d, state_d = _init_module(setup.discriminator, key_d)
+  players = games.Players(params_g, params_d)
+  averaged = None
+  if setup.averaging:
+    averaged = jax.tree.map(jnp.copy, _averaged_part(params_g, state_g))
+  return TrainState(
+    players,
+    games.Players(state_g, state_d),
+    setup.method.init(players),
+    averaged,
+    jnp.zeros((), jnp.int32),
+    key_run,
+  )
+
+
+def _init_module(module, key):
+  variables = jax.jit(module.init)(key, *module.example_inputs())
+  state = {name: variables.get(name, {}) for name in _STATE_COLLECTIONS}
+  return variables['params'], state
+
+
+def _averaged_part(params, state):
+  return {'params': params, 'batch_stats': state['batch_stats']}
+
+
+def train_step(
+  state: TrainState,
+  batches: dict[str, jax.Array],
+  *,
+  setup: Setup,
+  penalize: bool = True,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+  """Plays every turn of one step.
+
+  Args:
+    state: before the step.
+    batches: `image` as stored, `[turns, B, ...]`: one batch a turn.
+    setup: what the step is made of.
+    penalize: whether this step pays the (lazy) penalties.
+
+  Returns:
+    The state after the step, and float32 scalars: each player's loss at the
+    turn that computed it, mean logits, penalties (NaN in a step without) and
+    the method's telemetry.
+  """
+  metrics = {penalty.name: jnp.nan for penalty in setup.penalties}
+  for turn in range(len(setup.method.turns)):
+    batch = jax.tree.map(lambda x, turn=turn: x[turn], batches)
+    state, seen = _play_turn(state, batch, turn, setup, penalize)
+    for name in _SUMMED_OVER_TURNS:
+      seen[name] = seen.get(name, 0) + metrics.get(name, 0)
+    metrics |= seen
+  metrics = {k: jnp.asarray(v, jnp.float32) for k, v in metrics.items()}
+  return state._replace(step=state.step + 1), metrics
+
+
+def _play_turn(state, batch, turn, setup, penalize):
+  movers = setup.method.turns[turn]
+  count = state.step * len(setup.method.turns) + turn
+  key = jax.random.fold_in(state.key, count)
+  model_state = _advance_spectral(state.players, state.model_state, movers)
+  # What the critic alone pays is not computed where it does not move.
+  penalize = penalize and 'd' in movers
+  game = batch_game.make_game(
+    setup, model_state, batch, key, penalize=penalize
+  )
+  updates, opt_state, info = setup.method.update(
+    game, state.opt_state, state.players, turn=turn
+  )
+  players = optax.apply_updates(state.players, updates)
+  if setup.project is not None:
+    players = setup.project(players)
+  model_state = _next_model_state(model_state, info, movers)
+  averaged = state.averaged
+  if averaged is not None and 'g' in movers:
+    fresh = _averaged_part(players.g, model_state.g)
+    averaged = optax.incremental_update(fresh, averaged, 1 - setup.averaging)
+  state = state._replace(
+    players=players,
+    model_state=model_state,
+    opt_state=opt_state,
+    averaged=averaged,
+  )
+  return state, _turn_metrics(info, setup.axis_name)
+
+
+def _advance_spectral(players, model_state, movers):
+  """One power iteration before each turn of a player; constant inside it."""
+
+  def advance(params, state, name):
+    if name not in movers or not state['spectral']:
+      return state
+    spectral = models.power_iteration(params, state['spectral'])
+    return {**state, 'spectral': spectral}
+
+  return games.Players(
+    advance(players.g, model_state.g, 'g'),
+    advance(players.d, model_state.d, 'd'),
+  )
+
+
+def _next_model_state(model_state, info, movers):
+  """The generator's statistics advance every turn, the critic's in its own.
+
+  Where both losses ran, each player's statistics come from its own loss.
+  """
+  aux_g = info.aux_d if info.aux_g is None else info.aux_g
+  stats_g, stats_d = aux_g['batch_stats'].g, model_state.d['batch_stats']
+  if 'd' in movers:
+    stats_d = info.aux_d['batch_stats'].d
+  return games.Players(
+    {**model_state.g, 'batch_stats': stats_g},
+    {**model_state.d, 'batch_stats': stats_d},
+  )
+
+
+def _turn_metrics(info, axis_name):
+  metrics = {}
+  for aux in (info.aux_g, info.aux_d):
+    metrics |= aux['metrics'] if aux is not None else {}
+  if axis_name is not None:
+    metrics = jax.lax.pmean(metrics, axis_name)
+  seen = {'loss_g': info.loss_g, 'loss_d': info.loss_d}
+  seen = {name: loss for name, loss in seen.items() if loss is not None}
+  return metrics | seen | info.telemetry
+
+
+def make_call(setup: Setup, pick: Callable, steps: int) -> Callable:
+  """Compiles `steps` training steps into one call to the device.
+
+  Args:
+    setup: what a step is made of.
+    pick: `(resident, fed) -> batch`, see `data.Feed`.
+    steps: steps a call.
+
+  Returns:
+    `(state, resident, fed, step) -> (state, metrics)`: leaves of `fed` are
+    `[steps, turns, B, ...]`, those of `metrics` `[steps]`; `step` counts the
+    steps done, on the host. The state given is used up (donated).
+  """
+
+  def one(state, resident, fed, penalize):
+    batches = jax.vmap(functools.partial(pick, resident))(fed)
+    return train_step(state, batches, setup=setup, penalize=penalize)
+
+  @functools.partial(jax.jit, static_argnums=3, donate_argnums=0)
+  def single(state, resident, fed, penalize):
+    fed = jax.tree.map(lambda x: x[0], fed)
+    state, metrics = one(state, resident, fed, penalize)
+    return state, jax.tree.map(lambda x: x[None], metrics)
+
+  @functools.partial(jax.jit, donate_argnums=0)
+  def several(state, resident, fed):
+    def body(state, fed):
+      pay = lambda penalize: one(state, resident, fed, penalize)
+      if setup.lazy == 1 or not setup.penalties:
+        return pay(True)
+      due = state.step % setup.lazy == 0
+      return jax.lax.cond(due, lambda: pay(True), lambda: pay(False))
+
+    return jax.lax.scan(body, state, fed)
+
+  if steps > 1:
+    return lambda state, resident, fed, step: several(state, resident, fed)
+  # The host knows the step, so it picks one of two programs: inside `cond` and
+  # `scan`, XLA's CPU compiler gives convolutions their slow form.
+  return lambda state, resident, fed, step: single(
+    state, resident, fed, step % setup.lazy == 0
+  )
+
+
+def generator_variables(state: TrainState, *, averaged: bool) -> dict[str, Any]:
+  """Variables of the generator, or of its average where the run keeps one."""
+  if averaged and state.averaged is not None:
+    return {**state.averaged, 'spectral': state.model_state.g['spectral']}
+  return {'params': state.players.g, **state.model_state.g}
+
+
+def make_sampler(setup: Setup, batch_size: int = 250) -> Callable:
+  """A function `(variables, z) -> examples`, `[N, z_size]` to numpy `[N, ...]`.
+
+  The generator runs in evaluation mode: running statistics, no dropout.
+  """
+
+  @jax.jit
+  def generate(variables, z):
+    return setup.generator.apply(variables, z, train=False)
+
+  def sample(variables, z):
+    parts = []
+    for first in range(0, len(z), batch_size):
+      part = z[first : first + batch_size]
+      # One shape, so one compilation.
+      padded = jnp.pad(part, ((0, batch_size - len(part)), (0, 0)))
+      parts.append(np.asarray(generate(variables, padded))[: len(part)])
+    return np.concatenate(parts)
+
+  return sample

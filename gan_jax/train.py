@@ -1,0 +1,262 @@
+"""The training loop, as a story.
+
+`build(config)` turns names into functions; `train(run, workdir)` plays the run
+and leaves a folder that the same command takes up again, bit by bit.
+"""
+
+import contextlib
+import math
+import os
+import pathlib
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan_jax import batch_game, checkpoints, generate, logs, step
+from gan_jax import build as building
+from gan_jax import workdir as workdirs
+
+Run = building.Run
+Setup = batch_game.Setup
+Penalty = batch_game.Penalty
+build = building.build
+game_defaults = building.game_defaults
+
+_PLAYER = {
+  'loss_g': 'the generator',
+  'loss_d': 'the discriminator',
+  'real_logit': 'the discriminator',
+  'fake_logit': 'the discriminator',
+}
+
+
+class Diverged(Exception):
+  """A loss or a parameter is no longer finite; says the step and the player."""
+
+
+class Interrupted(Exception):
+  """A signal ended the run after the call in flight; its state is saved."""
+
+  def __init__(self, signum: int, done: int):
+    super().__init__(
+      f'{signal.Signals(signum).name}: saved step {done}; the same command '
+      'goes on from there.'
+    )
+    self.signum = signum
+
+
+class _Progress(NamedTuple):
+  state: step.TrainState
+  done: int  # steps
+  pending: list[dict[str, Any]]  # metrics since the last logged step
+
+
+def train(
+  run: Run,
+  workdir: str | os.PathLike,
+  *,
+  say: Callable[[str], None] = print,
+) -> step.TrainState:
+  """Plays a run to its end, from the newest checkpoint in the folder if any.
+
+  Args:
+    run: from `build(config)`, or filled by hand.
+    workdir: gets `config.json`, `metrics.jsonl`, `tensorboard/`,
+      `checkpoints/` and `samples/`.
+    say: takes each line for the terminal.
+
+  Returns:
+    The state after the last step.
+
+  Raises:
+    workdir.WorkdirError: the folder is in use, not writable or of another run.
+    checkpoints.CheckpointError: there are checkpoints, but none is whole.
+    Diverged: a loss is not finite; the last good checkpoint stays.
+    Interrupted: SIGINT or SIGTERM came; the state is saved.
+  """
+  changes = workdirs.check(workdir, run.config)
+  with workdirs.claim(workdir) as path:
+    for change in changes:
+      say(f'resuming with another {change}; not bit-exact where that matters.')
+    progress = _start(run, path, say)
+    if progress.done >= run.num_steps:
+      say(f'{path} is finished: {progress.done} of {run.num_steps} steps.')
+      return progress.state
+    workdirs.cut_metrics(path, progress.done)
+    workdirs.record(path, run.config)
+    writer = logs.Writer(path, start=progress.done)
+    with contextlib.closing(writer), _signals() as received:
+      return _loop(run, path, progress, writer, received, say)
+
+
+def _start(run, path, say):
+  like = jax.eval_shape(lambda: step.init(run.setup, jax.random.key(run.seed)))
+  restored = checkpoints.restore_latest(path / 'checkpoints', like, say=say)
+  if restored is None:
+    key = jax.random.key(run.seed)
+    return _Progress(step.init(run.setup, key), 0, [])
+  say(f'resuming from the checkpoint of step {restored.step}.')
+  run.feed.restore(restored.host['feed'])
+  pending = {k: np.array(v) for k, v in restored.host['pending'].items()}
+  return _Progress(
+    restored.state, restored.step, [pending] if pending else []
+  )
+
+
+def _loop(run, path, progress, writer, received, say):
+  state, start, pending = progress
+  call = step.make_call(run.setup, run.feed.pick, run.steps_per_call)
+  resident = jax.device_put(run.feed.resident)
+  picture = generate.make_picture(run, path)
+  clock = logs.Clock(start, run.num_steps)
+  if start == 0 and run.sample_every:
+    writer.image(0, 'samples', picture(state, 0))
+  for first in range(start, run.num_steps, run.steps_per_call):
+    with _profile(run, path, first):
+      state, metrics = call(state, resident, _fed(run, first), first)
+    done = first + run.steps_per_call
+    pending.append(metrics)
+    if first == start:
+      # The first call compiles; the speed that is shown leaves it out.
+      jax.block_until_ready(state)
+      clock.restart(done)
+    stop = received[0] if received else None
+    save = stop or done == run.num_steps or _due(done, run.checkpoint_every)
+    if save or _due(done, run.log_every):
+      pending = [_finite(_gather(pending), done, path)]
+    if _due(done, run.log_every):
+      _log(pending.pop(), done, run, clock, writer, say)
+    if _due(done, run.sample_every):
+      writer.image(done, 'samples', picture(state, done))
+    if save:
+      _save(run, path, _Progress(state, done, pending))
+    if stop:
+      raise Interrupted(stop, done)
+  return state
+
+
+def _due(done, every):
+  return every > 0 and done % every == 0
+
+
+def _fed(run, first):
+  """What the host sends for one call, `[steps, turns, B, ...]`."""
+  turns = len(run.setup.method.turns)
+  steps = run.steps_per_call
+  fed = run.feed.next(first * turns, steps * turns)
+  return jax.tree.map(
+    lambda x: np.reshape(x, (steps, turns, *x.shape[1:])), fed
+  )
+
+
+def _gather(pending):
+  """One array a metric, of every step since the last logged one."""
+  pending = jax.device_get(pending)
+  return {k: np.concatenate([p[k] for p in pending]) for k in pending[0]}
+
+
+def _finite(values, done, path):
+  """Returns the values if every loss is finite.
+
+  Raises:
+    Diverged: names the first step and player that are not.
+  """
+  for name, player in _PLAYER.items():
+    bad = np.flatnonzero(~np.isfinite(values.get(name, np.zeros(0))))
+    if bad.size:
+      at = done - len(values[name]) + int(bad[0]) + 1
+      raise _diverged(f'{name} of {player} is {values[name][bad[0]]}', at, path)
+  return values
+
+
+def _diverged(what, at, path):
+  saved = checkpoints.steps(path / 'checkpoints')
+  kept = (
+    f'the checkpoint of step {saved[0]} is kept'
+    if saved
+    else 'there is no checkpoint yet'
+  )
+  return Diverged(
+    f'{what} at step {at}; stopped, {kept}. Lower the learning rates or add a '
+    'penalty, in a new workdir.'
+  )
+
+
+def _log(values, done, run, clock, writer, say):
+  # A lazy penalty is NaN in the steps that do not pay it.
+  known = {k: v[~np.isnan(v)] for k, v in values.items()}
+  numbers = {
+    k: math.fsum(v) / v.size if v.size else math.nan for k, v in known.items()
+  }
+  rate, left = clock.read(done)
+  shown = {k: numbers[k] for k in values if k in _PLAYER or k in _penalties(run)}
+  say(logs.line(done, run.num_steps, rate, left, shown))
+  writer.write(done, numbers | {'steps_per_second': rate})
+
+
+def _penalties(run):
+  return [penalty.name for penalty in run.setup.penalties]
+
+
+def _save(run, path, progress):
+  _check_players(progress, path)
+  pending = progress.pending[0] if progress.pending else {}
+  host = {
+    'feed': run.feed.state(),
+    'pending': {k: v.tolist() for k, v in pending.items()},
+  }
+  checkpoints.save(
+    path / 'checkpoints',
+    progress.done,
+    progress.state,
+    host,
+    keep=run.keep_checkpoints,
+  )
+
+
+@jax.jit
+def _all_finite(tree):
+  return jax.tree.reduce(
+    jnp.logical_and, jax.tree.map(lambda x: jnp.isfinite(x).all(), tree)
+  )
+
+
+def _check_players(progress, path):
+  """A checkpoint of NaN would push a good one out."""
+  for player, params in progress.state.players._asdict().items():
+    if not _all_finite(params):
+      name = {'g': 'the generator', 'd': 'the discriminator'}[player]
+      raise _diverged(f'a parameter of {name} is not finite', progress.done, path)
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+  """Collects SIGINT and SIGTERM, so that the call in flight can end."""
+  received = []
+  handler = lambda signum, frame: received.append(signum)
+  kept = {}
+  with contextlib.suppress(ValueError):  # only the main thread may
+    for signum in (signal.SIGINT, signal.SIGTERM):
+      kept[signum] = signal.signal(signum, handler)
+  try:
+    yield received
+  finally:
+    for signum, before in kept.items():
+      signal.signal(signum, before)
+
+
+@contextlib.contextmanager
+def _profile(run: Run, path: pathlib.Path, first: int) -> Iterator[None]:
+  """Traces the calls from the first to the last step of `run.profile`."""
+  begin, end = run.profile
+  last = first + run.steps_per_call
+  if begin < end and first <= begin < last:
+    jax.profiler.start_trace(path / 'profile')
+  yield
+  if begin < end and (first < end <= last):
+    jax.effects_barrier()
+    jax.profiler.stop_trace()

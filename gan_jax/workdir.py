@@ -1,0 +1,141 @@
+"""What a run leaves behind on disk: who may write there, and what stays true.
+
+`config.json` is the record of the experiment, `metrics.jsonl` its curve; a
+lock keeps a second process out.
+"""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+# What may differ when a run is taken up again.
+CHANGEABLE = (
+  'checkpoint_every',
+  'compilation_cache',
+  'data_dir',
+  'evaluate_every',
+  'keep_checkpoints',
+  'log_every',
+  'num_samples',
+  'num_steps',
+  'parallel',
+  'profile_start',
+  'profile_stop',
+  'sample_every',
+  'steps_per_call',
+)
+
+
+class WorkdirError(Exception):
+  """The workdir cannot be used; the message says why and what would be right."""
+
+
+@contextlib.contextmanager
+def claim(workdir: str | os.PathLike) -> Iterator[pathlib.Path]:
+  """Makes the folder and holds its lock, so that one process writes there.
+
+  Raises:
+    WorkdirError: it cannot be made or written, or another process holds it.
+  """
+  path = pathlib.Path(workdir)
+  try:
+    path.mkdir(parents=True, exist_ok=True)
+    lock = open(path / 'lock', 'a+')  # noqa: SIM115, held until the run ends
+  except OSError as error:
+    raise WorkdirError(
+      f'workdir={str(path)!r} cannot be written: {error.strerror}.'
+    ) from error
+  with lock:
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+      if error.errno not in (errno.EAGAIN, errno.EACCES):
+        raise WorkdirError(
+          f'workdir={str(path)!r} cannot be locked: {error.strerror}.'
+        ) from error
+      lock.seek(0)
+      raise WorkdirError(
+        f'workdir={str(path)!r} is in use by process {lock.read().strip()}; '
+        'wait for it to end, or give another workdir.'
+      ) from error
+    lock.truncate(0)
+    lock.write(f'{os.getpid()}\n')
+    lock.flush()
+    yield path
+
+
+def check(workdir: str | os.PathLike, config: dict[str, Any]) -> list[str]:
+  """Compares a config with the one that made the folder; writes nothing.
+
+  Returns:
+    What differs though it may, as `name: old -> new`.
+
+  Raises:
+    WorkdirError: something differs that may not; or the record is unreadable.
+  """
+  path = pathlib.Path(workdir) / 'config.json'
+  if not path.exists():
+    return []
+  try:
+    recorded = _flat(json.loads(path.read_text()))
+  except ValueError as error:
+    raise WorkdirError(
+      f'{path} is not valid JSON ({error}); restore it, or give another '
+      'workdir.'
+    ) from error
+  asked = _flat(json.loads(json.dumps(config)))
+  names = sorted(recorded.keys() | asked.keys())
+  different = [
+    (n, f'{n}: {recorded.get(n)!r} -> {asked.get(n)!r}')
+    for n in names
+    if recorded.get(n) != asked.get(n)
+  ]
+  forbidden = [text for n, text in different if n not in CHANGEABLE]
+  if forbidden:
+    raise WorkdirError(
+      f'workdir={str(workdir)!r} was made by another config: '
+      f'{"; ".join(forbidden)}. Use the recorded values or a new workdir.'
+    )
+  return [text for _, text in different]
+
+
+def record(workdir: pathlib.Path, config: dict[str, Any]) -> None:
+  """Writes `config.json`."""
+  text = json.dumps(config, indent=2, sort_keys=True) + '\n'
+  replace(workdir / 'config.json', text)
+
+
+def replace(path: pathlib.Path, text: str) -> None:
+  """Writes a file so that a reader sees the old or the new one, whole."""
+  partial = path.with_name(path.name + '.partial')
+  partial.write_text(text)
+  os.replace(partial, path)
+
+
+def cut_metrics(workdir: pathlib.Path, step: int) -> None:
+  """Drops the lines of `metrics.jsonl` after a step, and a torn last line."""
+  path = workdir / 'metrics.jsonl'
+  if not path.exists():
+    return
+  kept = []
+  for line in path.read_text().splitlines(keepends=True):
+    try:
+      if line.endswith('\n') and json.loads(line)['step'] <= step:
+        kept.append(line)
+    except (ValueError, KeyError, TypeError):
+      break
+  replace(path, ''.join(kept))
+
+
+def _flat(tree, prefix=''):
+  if not isinstance(tree, dict):
+    return {prefix: tree}
+  flat = {}
+  for name, value in tree.items():
+    flat |= _flat(value, f'{prefix}.{name}' if prefix else name)
+  return flat

@@ -1,0 +1,112 @@
+import subprocess
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan_jax import checkpoints
+
+STATE = {'w': jnp.arange(6.0).reshape(2, 3), 'key': jax.random.key(3)}
+
+
+def save(directory, step, value, **options):
+  state = {**STATE, 'w': STATE['w'] + value}
+  checkpoints.save(directory, step, state, {'value': value}, **options)
+
+
+def largest_file(folder):
+  found = [p for p in (folder / 'state').rglob('*') if p.is_file()]
+  return max(found, key=lambda p: p.stat().st_size)
+
+
+def flip_a_bit(path):
+  content = bytearray(path.read_bytes())
+  content[len(content) // 2] ^= 1
+  path.write_bytes(content)
+
+
+def restore(directory, said=None):
+  said = [] if said is None else said
+  return checkpoints.restore_latest(directory, STATE, say=said.append)
+
+
+def test_round_trip(tmp_path):
+  save(tmp_path, 10, 1.5)
+  save(tmp_path, 20, 2.5)
+  restored = restore(tmp_path)
+  assert restored.step == 20 and restored.host == {'value': 2.5}
+  np.testing.assert_array_equal(restored.state['w'], STATE['w'] + 2.5)
+  assert restored.state['key'] == STATE['key']
+
+
+def test_no_checkpoint_yet(tmp_path):
+  assert restore(tmp_path / 'none') is None
+
+
+def test_keeps_the_newest(tmp_path):
+  for step in (5, 10, 15, 20):
+    save(tmp_path, step, step, keep=2)
+  assert checkpoints.steps(tmp_path) == [20, 15]
+
+
+def test_an_unfinished_checkpoint_is_not_one(tmp_path):
+  save(tmp_path, 10, 1)
+  save(tmp_path, 20, 2)
+  (tmp_path / '00000020' / 'SHA256SUMS').unlink()
+  assert checkpoints.steps(tmp_path) == [10]
+  assert restore(tmp_path).step == 10
+  save(tmp_path, 20, 3)  # and can be written again
+  assert restore(tmp_path).host == {'value': 3}
+
+
+@pytest.mark.parametrize('damage', ['flip', 'delete', 'truncate'])
+def test_a_damaged_checkpoint_is_named_and_passed_over(tmp_path, damage):
+  save(tmp_path, 10, 1)
+  save(tmp_path, 20, 2)
+  path = largest_file(tmp_path / '00000020')
+  if damage == 'flip':
+    flip_a_bit(path)
+  elif damage == 'delete':
+    path.unlink()
+  else:
+    path.write_bytes(path.read_bytes()[:-1])
+  said = []
+  assert restore(tmp_path, said).step == 10
+  assert len(said) == 1 and path.name in said[0] and '00000020' in said[0]
+
+
+def test_every_file_is_covered(tmp_path):
+  save(tmp_path, 10, 1)
+  save(tmp_path, 20, 2)
+  folder = tmp_path / '00000020'
+  for path in sorted(p for p in folder.rglob('*') if p.is_file()):
+    if path.name == 'SHA256SUMS' or not path.stat().st_size:
+      continue
+    content = path.read_bytes()
+    flip_a_bit(path)
+    assert restore(tmp_path).step == 10, path
+    path.write_bytes(content)
+  assert restore(tmp_path).step == 20
+
+
+def test_all_damaged_is_an_error(tmp_path):
+  save(tmp_path, 10, 1)
+  flip_a_bit(largest_file(tmp_path / '00000010'))
+  with pytest.raises(checkpoints.CheckpointError, match='is whole.*10'):
+    restore(tmp_path)
+
+
+def test_another_structure_is_an_error(tmp_path):
+  save(tmp_path, 10, 1)
+  with pytest.raises(checkpoints.CheckpointError, match='another state'):
+    checkpoints.restore_latest(tmp_path, {'other': STATE['w']})
+
+
+def test_sums_are_those_of_sha256sum(tmp_path):
+  save(tmp_path, 10, 1)
+  subprocess.run(
+    ['sha256sum', '--check', '--quiet', 'SHA256SUMS'],
+    cwd=tmp_path / '00000010',
+    check=True,
+  )

@@ -1,0 +1,159 @@
+"""Layers against numbers worked out by hand, and against PyTorch if there."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan_jax.models import layers
+
+CONV_TRANSPOSES = [
+  layers.conv_transpose,
+  layers.conv_transpose_by_phases,
+  layers.conv_transpose_by_dilation,
+]
+
+
+def _from_torch(weight):
+  """Kernel `[4, 4, in, out]` of a PyTorch weight `[in, out, 4, 4]`."""
+  return jnp.asarray(weight[:, :, ::-1, ::-1].transpose(2, 3, 0, 1))
+
+
+@pytest.mark.parametrize('function', CONV_TRANSPOSES)
+def test_conv_transpose_counts_contributions(function):
+  # PyTorch: y[2 i + k - 1] += x[i] w[k], k = 0..3, so that with ones an output
+  # row counts the pairs (i, k) that reach it: 1, 2, 2, ..., 1.
+  actual = function(jnp.ones((1, 3, 2, 1)), jnp.ones((4, 4, 1, 1)))
+  expected = np.outer([1, 2, 2, 2, 2, 1], [1, 2, 2, 1])
+  np.testing.assert_allclose(actual[0, :, :, 0], expected)
+
+
+@pytest.mark.parametrize('function', CONV_TRANSPOSES)
+def test_conv_transpose_has_pytorch_s_orientation(function):
+  # The pixel at row 0, column 1 puts w[k, l] at row k - 1, column l + 1.
+  weight = np.arange(16.0, dtype=np.float32).reshape(1, 1, 4, 4)
+  x = jnp.zeros((1, 2, 2, 1)).at[0, 0, 1, 0].set(1.0)
+  actual = function(x, _from_torch(weight))[0, :, :, 0]
+  expected = [[0, 4, 5, 6], [0, 8, 9, 10], [0, 12, 13, 14], [0, 0, 0, 0]]
+  np.testing.assert_allclose(actual, expected)
+
+
+@pytest.mark.float64
+def test_both_conv_transposes_agree_with_their_gradients():
+  keys = jax.random.split(jax.random.key(0), 3)
+  x = jax.random.normal(keys[0], (2, 3, 5, 4), jnp.float64)
+  kernel = jax.random.normal(keys[1], (4, 4, 4, 3), jnp.float64)
+  weight = jax.random.normal(keys[2], (2, 6, 10, 3), jnp.float64)
+  results = []
+  for function in CONV_TRANSPOSES[1:]:
+    loss = lambda x, k, f=function: jnp.sum(jnp.sin(f(x, k)) * weight)
+    results.append(jax.value_and_grad(loss, (0, 1))(x, kernel))
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12),
+    *results,
+  )
+
+
+def test_conv_transpose_equals_pytorch():
+  torch = pytest.importorskip('torch', reason='compares with PyTorch')
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(2, 4, 3, 5)).astype(np.float32)
+  weight = rng.normal(size=(4, 3, 4, 4)).astype(np.float32)
+  cotangent = rng.normal(size=(2, 3, 6, 10)).astype(np.float32)
+  inputs = [torch.tensor(a, requires_grad=True) for a in (x, weight)]
+  y = torch.nn.functional.conv_transpose2d(*inputs, stride=2, padding=1)
+  y.backward(torch.tensor(cotangent))
+  actual, pull = jax.vjp(
+    layers.conv_transpose,
+    jnp.asarray(x.transpose(0, 2, 3, 1)),
+    _from_torch(weight),
+  )
+  grads = pull(jnp.asarray(cotangent.transpose(0, 2, 3, 1)))
+  expected = (y, *(a.grad for a in inputs))
+  expected = [a.detach().numpy() for a in expected]
+  close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+  close(actual, expected[0].transpose(0, 2, 3, 1))
+  close(grads[0], expected[1].transpose(0, 2, 3, 1))
+  close(grads[1], _from_torch(expected[2]))
+
+
+def test_conv_adds_up_its_window_and_its_bias():
+  # 3x3 of ones over 4x4 ones, padded: 4 at the corners, 6 at edges, 9 inside.
+  module = layers.Conv(1)
+  params = {'kernel': jnp.ones((3, 3, 1, 1)), 'bias': jnp.array([0.5])}
+  actual = module.apply({'params': params}, jnp.ones((1, 4, 4, 1)))
+  line = np.array([2, 3, 3, 2])
+  np.testing.assert_allclose(actual[0, :, :, 0], np.outer(line, line) + 0.5)
+
+
+def test_strided_conv_halves_and_correlates():
+  # Output i reads pixels 2 i - 1 + k: tap k = 3 alone reads 2 i + 2.
+  module = layers.Conv(1, 4, 2, use_bias=False)
+  kernel = jnp.zeros((4, 4, 1, 1)).at[1, 3, 0, 0].set(1.0)
+  x = jnp.arange(16.0).reshape(1, 4, 4, 1)
+  actual = module.apply({'params': {'kernel': kernel}}, x)
+  np.testing.assert_allclose(actual[0, :, :, 0], [[2, 0], [10, 0]])
+
+
+def test_dense_maps_the_last_axis():
+  params = {
+    'kernel': jnp.array([[1.0, 2.0], [3.0, 4.0]]),
+    'bias': jnp.array([10.0, 20.0]),
+  }
+  actual = layers.Dense(2).apply({'params': params}, jnp.ones((1, 3, 2)))
+  np.testing.assert_allclose(actual, np.broadcast_to([14.0, 26.0], (1, 3, 2)))
+
+
+@pytest.mark.parametrize(
+  'module, shape, bound',
+  [
+    (layers.Dense(400), (1, 100), 1 / 10),  # fan 100
+    (layers.Conv(400), (1, 4, 4, 4), 1 / 6),  # 3 * 3 * 4
+    (layers.Conv(400, 4, 2), (1, 4, 4, 4), 1 / 8),  # 4 * 4 * 4
+    (layers.ConvTranspose(100), (1, 2, 2, 4), 1 / 40),  # 4 * 4 * 100
+  ],
+  ids=['dense', 'conv3', 'conv4', 'transpose'],
+)
+def test_weights_and_biases_start_as_in_pytorch(module, shape, bound):
+  params = module.init(jax.random.key(0), jnp.zeros(shape))['params']
+  assert set(params) == {'kernel', 'bias'}
+  for leaf in jax.tree.leaves(params):
+    assert leaf.dtype == jnp.float32
+    assert 0.9 * bound < jnp.max(leaf) <= bound
+    assert -0.9 * bound > jnp.min(leaf) >= -bound
+  # Uniform within b: standard deviation b / sqrt 3.
+  std = jnp.std(params['kernel'])
+  np.testing.assert_allclose(std, bound / np.sqrt(3), rtol=0.02)
+
+
+@pytest.mark.parametrize(
+  'module, shape',
+  [
+    (layers.Dense(4, use_bias=False, spectral_norm=True), (1, 3)),
+    (layers.Conv(4, use_bias=False, spectral_norm=True), (1, 4, 4, 3)),
+    (layers.ConvTranspose(4, use_bias=False, spectral_norm=True), (1, 2, 2, 3)),
+  ],
+  ids=['dense', 'conv', 'transpose'],
+)
+def test_normalized_layers_ignore_the_scale_of_their_kernel(module, shape):
+  variables = module.init(jax.random.key(0), jnp.zeros(shape))
+  assert set(variables['params']) == {'kernel'}
+  assert variables['spectral']['u'].shape == (4,)
+  x = jax.random.normal(jax.random.key(1), shape)
+  y = module.apply(variables, x)
+  scaled = {
+    **variables,
+    'params': {'kernel': 7 * variables['params']['kernel']},
+  }
+  np.testing.assert_allclose(module.apply(scaled, x), y, rtol=1e-4, atol=1e-6)
+
+
+def test_computation_follows_the_widest_type():
+  module = layers.Conv(2, spectral_norm=True)
+  x = jnp.ones((1, 4, 4, 1), jnp.bfloat16)
+  variables = module.init(jax.random.key(0), x)
+  assert module.apply(variables, x).dtype == jnp.float32
+  variables['params'] = jax.tree.map(
+    lambda p: p.astype(jnp.bfloat16), variables['params']
+  )
+  assert module.apply(variables, x).dtype == jnp.bfloat16

@@ -1,0 +1,427 @@
+"""Networks: published sizes and numbers, starts, state, and options."""
+
+import os
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gan_jax import models
+
+
+def _shapes(module):
+  return jax.eval_shape(
+    module.init, jax.random.key(0), *module.example_inputs()
+  )
+
+
+def _filled(module, seed=0):
+  """Variables of a module filled by numpy: compiles nothing, unlike `init`."""
+  rng = np.random.default_rng(seed)
+
+  def one(path, leaf):
+    values = rng.uniform(-0.5, 0.5, leaf.shape)
+    if path[-1].key == 'u':
+      values /= np.linalg.norm(values)
+    if path[-1].key == 'var':
+      values += 1.0
+    return jnp.asarray(values, leaf.dtype)
+
+  return jax.tree_util.tree_map_with_path(one, _shapes(module))
+
+
+def _count(module):
+  params = _shapes(module)['params']
+  return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+@pytest.mark.parametrize(
+  'name, options, generator, discriminator',
+  [
+    # Counted in PyTorch on the authors' code.
+    ('cnn', dict(width=64), 3_812_355, 2_935_872),
+    ('cnn', dict(width=32), 1_218_051, 736_800),
+    ('cnn', dict(width=16), 436_995, 185_616),
+    ('cnn', dict(width=64, image_size=48), 5_133_315, None),
+    ('cnn', dict(width=32, image_size=48), 1_878_531, None),
+    ('cnn', dict(width=16, image_size=48), 767_235, None),
+    ('dc', {}, 1_195_587, 662_977),
+    # (2 + 1) 128 + (128 + 1) 128 + (128 + 1) 2, and ... 1.
+    ('mlp', {}, 17_154, 17_025),
+  ],
+)
+def test_parameter_counts(name, options, generator, discriminator):
+  assert _count(models.generator(name, **options)) == generator
+  if discriminator is not None:
+    assert _count(models.discriminator(name, **options)) == discriminator
+
+
+def test_parameter_counts_of_the_two_cluster_pair():
+  g = models.generator(
+    'mlp', features=(5, 5), data_shape=(1,), z_size=1, activation='tanh'
+  )
+  d = models.discriminator(
+    'mlp', features=(10, 10), data_shape=(1,), activation='sigmoid'
+  )
+  assert _count(g) == 10 + 30 + 6
+  assert _count(d) == 20 + 110 + 11
+  assert _count(d.clone(final_bias=False)) == 20 + 110 + 10
+
+
+TINY = [
+  ('mlp', dict(data_shape=(3,)), dict(features=(4,)), (3,)),
+  ('mlp', dict(data_shape=(8, 8, 1)), dict(output='tanh'), (8, 8, 1)),
+  ('cnn', dict(width=2, image_size=8, channels=1), {}, (8, 8, 1)),
+  ('cnn', dict(width=1, image_size=24), dict(z_size=5), (24, 24, 3)),
+  ('dc', dict(width=1, image_size=16), {}, (16, 16, 3)),
+]
+
+
+@pytest.mark.parametrize('name, both, only_g, shape', TINY)
+def test_shapes_and_ranges(name, both, only_g, shape):
+  g = models.generator(name, **both, **only_g)
+  d = models.discriminator(name, **both)
+  z = 9 * np.random.default_rng(0).normal(size=(4, g.z_size))
+  x = jax.jit(g.apply)(_filled(g), z.astype(np.float32))
+  assert x.shape == (4, *shape) and x.dtype == jnp.float32
+  if len(shape) == 3:
+    assert jnp.max(jnp.abs(x)) <= 1.0
+  variables = _filled(d)
+  assert set(variables) <= {'params', 'spectral'}
+  labels = jnp.zeros(4, jnp.int32)
+  apply = jax.jit(lambda x: d.apply(variables, x, labels, train=True))
+  logits = apply(x)
+  assert logits.shape == (4,) and logits.dtype == jnp.float32
+  # Each row has a logit of its own.
+  np.testing.assert_allclose(apply(x[::-1]), logits[::-1], rtol=1e-5, atol=1e-6)
+  assert len(np.unique(logits)) == 4
+
+
+def test_initialize_is_what_init_gives():
+  module = models.discriminator('mlp', features=(3,), spectral_norm=True)
+  expected = module.init(jax.random.key(5), *module.example_inputs())
+  actual = models.initialize(module, jax.random.key(5))
+  assert jax.tree.structure(actual) == jax.tree.structure(expected)
+  close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+  jax.tree.map(close, actual, expected)
+
+
+def _taps(params, value):
+  """Kernels that pass channel 0 on from their centre, times a value."""
+
+  def one(path, leaf):
+    if path[-1].key == 'bias':
+      return jnp.zeros_like(leaf)
+    if leaf.ndim == 2:
+      return jnp.ones_like(leaf)
+    return jnp.zeros_like(leaf).at[1, 1, 0, 0].set(value)
+
+  return jax.tree_util.tree_map_with_path(one, params)
+
+
+@pytest.mark.parametrize(
+  'name, options, expected',
+  [
+    # Each layer changes the sign, each second one then meets the slope:
+    # 1, -0.1, 0.1, -0.01, ... after seven layers of slope 0.1 four times,
+    ('cnn', dict(spectral_norm=False), -1e-4),
+    # and after three of slope 0.01 twice.
+    ('dc', {}, -1e-4),
+  ],
+)
+def test_slopes_and_strides_of_the_critics(name, options, expected):
+  # The last dense layer adds up the 2x2 pixels that three halvings leave.
+  module = models.discriminator(
+    name, width=1, image_size=16, channels=1, **options
+  )
+  params = _taps(_shapes(module)['params'], -1.0)
+  actual = module.apply({'params': params}, jnp.ones((1, 16, 16, 1)))
+  np.testing.assert_allclose(actual, [4 * expected], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  'activation, expected',
+  [
+    ('relu', 0.0),
+    ('leaky_relu', -0.6),
+    ('tanh', np.tanh(-2)),
+    ('sigmoid', 1 / (1 + np.exp(2))),
+  ],
+)
+def test_mlp_by_hand(activation, expected):
+  # One hidden unit sees 1 - 3 = -2; the output is it plus one.
+  d = models.discriminator(
+    'mlp', features=(1,), activation=activation, slope=0.3
+  )
+  g = models.generator(
+    'mlp',
+    features=(1,),
+    activation=activation,
+    slope=0.3,
+    data_shape=(1,),
+    output='tanh',
+  )
+  params = {
+    'dense1': {'kernel': jnp.ones((2, 1)), 'bias': jnp.zeros(1)},
+    'out': {'kernel': jnp.ones((1, 1)), 'bias': jnp.ones(1)},
+  }
+  x = jnp.array([[1.0, -3.0]])
+  actual = d.apply({'params': params}, x)
+  np.testing.assert_allclose(actual, [1 + expected], rtol=1e-6)
+  actual = g.apply({'params': params}, x)
+  np.testing.assert_allclose(actual, [[np.tanh(1 + expected)]], rtol=1e-6)
+
+
+# Starts.
+
+
+def _assert_uniform(leaf, bound):
+  assert 0.9 * bound < jnp.max(jnp.abs(leaf)) <= bound
+  np.testing.assert_allclose(jnp.std(leaf), bound / np.sqrt(3), rtol=0.1)
+
+
+def test_cnn_generator_starts_xavier_and_torch():
+  module = models.generator('cnn', width=8, image_size=8)
+  variables = models.initialize(module, jax.random.key(0))
+  params = variables['params']
+  _assert_uniform(params['l1']['kernel'], np.sqrt(6 / (128 + 64)))
+  _assert_uniform(params['conv4']['kernel'], np.sqrt(6 / (9 * 8 + 9 * 3)))
+  _assert_uniform(params['deconv1']['kernel'], 1 / np.sqrt(16 * 32))
+  _assert_uniform(params['deconv3']['kernel'], 1 / np.sqrt(16 * 8))
+  assert 0 < jnp.max(jnp.abs(params['l1']['bias'])) <= 1 / np.sqrt(128)
+  np.testing.assert_array_equal(params['deconv1_bn']['scale'], 1.0)
+  np.testing.assert_array_equal(params['deconv1_bn']['bias'], 0.0)
+
+
+def test_cnn_discriminator_starts_orthogonal():
+  module = models.discriminator('cnn', width=4, image_size=8)
+  variables = models.initialize(module, jax.random.key(0))
+  assert set(variables['params']) == set(variables['spectral'])
+  for layer in variables['params'].values():
+    matrix = layer['kernel'].reshape(-1, layer['kernel'].shape[-1])
+    eye = np.eye(matrix.shape[1])
+    np.testing.assert_allclose(matrix.T @ matrix, eye, atol=1e-5)
+  assert 'bias' not in variables['params']['proj']
+  assert jnp.any(variables['params']['conv7']['bias'] != 0)
+
+
+@pytest.mark.parametrize('make', [models.generator, models.discriminator])
+def test_dc_starts_normal(make):
+  module = make('dc', width=16, image_size=8, init_std=0.005)
+  params = models.initialize(module, jax.random.key(0))['params']
+  for name in ('conv2', 'conv3', 'deconv1', 'deconv2'):
+    if name in params:
+      std = jnp.std(params[name]['kernel'])
+      np.testing.assert_allclose(std, 0.005, rtol=0.1)
+  fan = params['dense']['kernel'].shape[0]
+  _assert_uniform(params['dense']['kernel'], 1 / np.sqrt(fan))
+  assert make('dc').init_std == 0.01
+
+
+def test_mlp_starts():
+  # Wider than high: orthogonal rows. Uniform bounds as in PyTorch and Glorot.
+  options = dict(features=(96,), z_size=32, data_shape=(1,), gain=1.4)
+  kernels = {}
+  for initializer in ('torch', 'glorot', 'orthogonal'):
+    module = models.generator('mlp', initializer=initializer, **options)
+    params = models.initialize(module, jax.random.key(0))['params']
+    kernels[initializer] = params['dense1']['kernel']
+  _assert_uniform(kernels['torch'], 1.4 / np.sqrt(32))
+  _assert_uniform(kernels['glorot'], 1.4 * np.sqrt(6 / 128))
+  wide = kernels['orthogonal']
+  np.testing.assert_allclose(wide @ wide.T, 1.96 * np.eye(32), atol=1e-4)
+
+
+# State.
+
+
+def test_batch_statistics_move_in_training_only():
+  g = models.generator('dc', width=1, image_size=8, z_size=2)
+  variables = _filled(g)
+  z = jnp.array([[1.0, 0.0], [3.0, 0.0]])
+
+  def statistics(train):
+    apply = lambda z: g.apply(variables, z, train=train, mutable='batch_stats')
+    return jax.jit(apply)(z)[1]['batch_stats']
+
+  before = variables['batch_stats']
+  jax.tree.map(np.testing.assert_array_equal, statistics(False), before)
+  # The first norm sees rows b + w and b + 3 w: mean b + 2 w, variance w^2.
+  w = variables['params']['dense']['kernel'][0]
+  b = variables['params']['dense']['bias']
+  old, new = before['dense_bn'], statistics(True)['dense_bn']
+  expected = 0.9 * old['mean'] + 0.1 * (b + 2 * w)
+  np.testing.assert_allclose(new['mean'], expected, rtol=1e-5, atol=1e-6)
+  expected = 0.9 * old['var'] + 0.1 * w**2
+  np.testing.assert_allclose(new['var'], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_evaluation_uses_running_statistics():
+  g = models.generator('cnn', width=1, image_size=8, z_size=3)
+  variables, apply = _filled(g), jax.jit(g.apply)
+  z = jnp.array([[1.0, 2.0, -1.0], [0.5, 0.0, 3.0]])
+  images = apply(variables, z)
+  # A row does not depend on the others, the image does on the statistics.
+  np.testing.assert_allclose(
+    apply(variables, z[::-1])[::-1], images, rtol=1e-5, atol=1e-6
+  )
+  other = jax.tree.map(lambda x: 4 * x + 1, variables['batch_stats'])
+  moved = apply({**variables, 'batch_stats': other}, z)
+  assert jnp.max(jnp.abs(moved - images)) > 1e-3
+
+
+@pytest.mark.float64
+@pytest.mark.parametrize('name', ['cnn', 'dc'])
+def test_axis_name_makes_batch_statistics_global(name):
+  # Four devices with two examples each must equal one with eight.
+  g = models.generator(name, width=1, image_size=8, z_size=3)
+  variables = _filled(g)
+  z = jnp.asarray(np.random.default_rng(1).normal(size=(8, 3)))
+  apply = lambda g: (
+    lambda z: g.apply(variables, z, train=True, mutable='batch_stats')
+  )
+  expected, stats = jax.jit(apply(g))(z)
+  four = jax.vmap(apply(g.clone(axis_name='data')), axis_name='data')
+  actual, each = jax.jit(four)(z.reshape(4, 2, 3))
+  close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+  close(actual.reshape(expected.shape), expected)
+  jax.tree.map(lambda a, b: close(a[2], b), each, stats)
+
+
+@pytest.mark.parametrize('name', ['cnn', 'mlp'])
+def test_apply_leaves_spectral_alone(name):
+  options = dict(mlp={}, cnn=dict(width=1, image_size=8))[name]
+  d = models.discriminator(name, spectral_norm=True, **options)
+  variables = _filled(d)
+  assert set(variables['spectral']) == set(variables['params'])
+  x = d.example_inputs()[0] + 0.5
+  apply = lambda v: d.apply(v, x, train=True, mutable=('spectral',))
+  _, after = jax.jit(apply)(variables)
+  jax.tree.map(
+    np.testing.assert_array_equal, after['spectral'], variables['spectral']
+  )
+
+
+# Options.
+
+
+@pytest.mark.parametrize(
+  'name, options, message',
+  [
+    ('dcgan', {}, r"^name='dcgan' is not one of \['cnn', 'dc', 'mlp'\]\.$"),
+    ('cnn', dict(depth=3), r"^depth=3 is not an option of 'cnn', which has: "),
+    ('cnn', dict(depth=3), r'width=64, image_size=32, channels=3'),
+    (
+      'cnn',
+      dict(image_size=30),
+      r'^image_size=30 is not a positive multiple of 8',
+    ),
+    (
+      'dc',
+      dict(image_size=0),
+      r'^image_size=0 is not a positive multiple of 8',
+    ),
+    ('cnn', dict(width=0), r'^width=0 is not a positive integer'),
+    ('dc', dict(width=2.5), r'^width=2.5 is not a positive integer'),
+    ('dc', dict(channels='3'), r"^channels='3' is not a positive integer"),
+    ('dc', dict(init_std=0.0), r'^init_std=0.0 is not a finite number above 0'),
+    (
+      'mlp',
+      dict(features=8),
+      r'^features=8 is not a tuple of positive integers',
+    ),
+    (
+      'mlp',
+      dict(data_shape=(2, 2)),
+      r'^data_shape=\(2, 2\) needs 1 or 3 entries',
+    ),
+    (
+      'mlp',
+      dict(activation='elu'),
+      r"^activation='elu' is not one of \['leaky",
+    ),
+    (
+      'mlp',
+      dict(initializer='he'),
+      r"^initializer='he' is not one of \['glorot",
+    ),
+    ('mlp', dict(gain=-1), r'^gain=-1 is not a finite number above 0'),
+    ('mlp', dict(slope='x'), r"^slope='x' is not a finite number\.$"),
+  ],
+)
+def test_mistakes_are_named(name, options, message):
+  for make in (models.generator, models.discriminator):
+    with pytest.raises(ValueError, match=message):
+      make(name, **options)
+
+
+def test_mistakes_of_one_player():
+  with pytest.raises(ValueError, match=r'^z_size=0 is not a positive integer'):
+    models.generator('cnn', z_size=0)
+  with pytest.raises(ValueError, match=r"^output='relu' is not one of"):
+    models.generator('mlp', output='relu')
+  with pytest.raises(ValueError, match=r"^spectral_norm='no' is not True or"):
+    models.discriminator('cnn', spectral_norm='no')
+  with pytest.raises(ValueError, match=r'^final_bias=1 is not True or False'):
+    models.discriminator('mlp', final_bias=1)
+
+
+def test_lists_become_tuples():
+  module = models.generator('mlp', features=[3, 4], data_shape=[2])
+  assert module.features == (3, 4)
+  hash(module)
+
+
+# The released network.
+
+
+def _released(folder):
+  """Variables of the quarter-width CNN from its PyTorch state dict."""
+  with np.load(folder / 'RSGAN-CNN-quater-cifar.npz') as file:
+    state = dict(file)
+  # Features of the first layer are (C, H, W) there, (H, W, C) here.
+  weight = state['l1.weight'].reshape(128, 4, 4, 128).transpose(3, 1, 2, 0)
+  bias = state['l1.bias'].reshape(128, 4, 4).transpose(1, 2, 0)
+  params = {
+    'l1': {'kernel': weight.reshape(128, 2048), 'bias': bias.reshape(2048)},
+    'conv4': {
+      'kernel': state['conv4.weight'].transpose(2, 3, 1, 0),
+      'bias': state['conv4.bias'],
+    },
+  }
+  stats = {}
+  for name in ('deconv1', 'deconv2', 'deconv3'):
+    flipped = state[f'{name}.weight'][:, :, ::-1, ::-1]
+    params[name] = {
+      'kernel': flipped.transpose(2, 3, 0, 1),
+      'bias': state[f'{name}.bias'],
+    }
+    norm = f'{name}_bn'
+    params[norm] = {
+      'scale': state[f'{norm}.weight'],
+      'bias': state[f'{norm}.bias'],
+    }
+    stats[norm] = {
+      'mean': state[f'{norm}.running_mean'],
+      'var': state[f'{norm}.running_var'],
+    }
+  return {'params': params, 'batch_stats': stats}
+
+
+def test_released_cnn_makes_the_same_images():
+  root = os.environ.get('GAN_JAX_TEST_DATA')
+  if not root:
+    pytest.skip('GAN_JAX_TEST_DATA is not set: no released weights to compare')
+  folder = pathlib.Path(root) / 'rsgan'
+  module = models.generator('cnn', width=16)
+  variables = jax.tree.map(jnp.asarray, _released(folder))
+  expected = _shapes(module)
+  assert jax.tree.map(jnp.shape, variables) == jax.tree.map(
+    jnp.shape, dict(expected)
+  )
+  with np.load(folder / 'parity-small-cifar.npz') as file:
+    z, images = file['z'], file['RSGAN-CNN-quater-cifar/eval']
+  actual = jax.jit(module.apply)(variables, z)
+  np.testing.assert_allclose(actual, images.transpose(0, 2, 3, 1), atol=1e-4)
