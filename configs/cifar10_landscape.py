@@ -68,5 +68,6 @@ def _config(net, loss, width, norm, quick):
   config.optimizer_d = defaults.optimizer(learning_rate=2e-4, **decay)
   config.averaging = 0.9999
   config.log_every = 10 if quick else 100
-  config.sample_every = config.checkpoint_every = 10 if quick else 1000
+  config.sample_every = 10 if quick else 1000
+  config.checkpoint_every = 10 if quick else 5000
   return config

@@ -41,7 +41,8 @@ class Setup(NamedTuple):
     penalties: terms of the critic; it must treat rows independently.
     parameter_penalty: `d -> scalar`, added to the critic's loss, or None.
     lazy: the penalties count `lazy` times in every `lazy`-th step, else not.
-    averaging: decay of the averaged generator; 0 keeps none.
+    averaging: decay of the averaged generator, min(averaging, (1 + step) /
+      (10 + step)); 0 keeps none.
     instance_noise: standard deviation of noise on what the critic sees.
     dequantize: adds U(0, 1/128) to real images that arrive as bytes.
     project: `players -> players` after each turn, or None.

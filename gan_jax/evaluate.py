@@ -1,8 +1,7 @@
 """A sampler and a data set -> numbers, each with the protocol it was taken by.
 
-Every distance stands beside its floor: the same distance between two disjoint
-sets of real examples. Both are taken at the same number of examples on both
-sides and against the same reference, as their bias depends on that number.
+Every distance stands beside its floor, real examples against other real ones at
+the same count (`metrics.floors`), and is called by its features.
 """
 
 from collections.abc import Callable
@@ -10,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gan_jax.metrics import digits, frechet, modes, pixels
+from gan_jax.metrics import digits, floors, frechet, modes, pixels
 
 if TYPE_CHECKING:
   from gan_jax import data
 
 BATCH_SIZE = 500
-HALVINGS = 5
 DIRECTIONS = 128
 # A fifth of a digit's fair share, and more than the classifier's own errors put
 # into any wrong class.
@@ -192,6 +190,7 @@ def _mixture(fake, real, dataset, seed):
     'histogram': found.histogram.tolist(),
     'near': found.near.tolist(),
     'kl_to_uniform': found.kl,
+    'kl_to_uniform_real': truth.kl,
     'protocol': {
       'count': len(fake),
       'count_real': len(real),
@@ -208,7 +207,7 @@ def _points(fake, real, dataset, seed):
   compare = lambda a, b: modes.sliced_wasserstein(
     a, b, directions=DIRECTIONS, seed=seed
   )
-  entry = _against_real(fake, real, compare, seed)
+  entry = floors.against_real(fake, real, compare, seed=seed)
   entry['protocol'] |= {
     'directions': DIRECTIONS,
     'real': f'{dataset.name}, {len(dataset.examples)} points',
@@ -223,7 +222,7 @@ def _images(fake, real, dataset, seed):
 
 def _frechet(fake, real, dataset, seed, name, features):
   fake, real = _in_batches(features, fake), _in_batches(features, real)
-  entry = _against_real(fake, real, frechet.distance, seed)
+  entry = floors.against_real(fake, real, frechet.distance, seed=seed)
   entry['protocol'] |= {
     'features': name,
     'feature_size': fake.shape[1],
@@ -235,34 +234,6 @@ def _frechet(fake, real, dataset, seed, name, features):
 def _in_batches(features, images):
   starts = range(0, len(images), BATCH_SIZE)
   return np.concatenate([features(images[i : i + BATCH_SIZE]) for i in starts])
-
-
-def _against_real(fake, real, distance, seed):
-  """Distance of fake to real, and of real to real, at the same count.
-
-  The real examples are halved at random into A and B, several times over, and
-  both distance(fake, A) and distance(B, A) are averaged over the halvings.
-  """
-  count = min(len(fake), len(real) // 2)
-  rng = np.random.default_rng(seed)
-  to_fake, to_real = [], []
-  for _ in range(HALVINGS):
-    order = rng.permutation(len(real))
-    reference, other = real[order[:count]], real[order[count : 2 * count]]
-    chosen = fake[rng.permutation(len(fake))[:count]]
-    to_fake.append(distance(chosen, reference))
-    to_real.append(distance(other, reference))
-  return {
-    'value': float(np.mean(to_fake)),
-    'real_against_real': float(np.mean(to_real)),
-    'real_against_real_std': float(np.std(to_real)),
-    'protocol': {
-      'count': count,
-      'count_meaning': 'samples, real reference and real floor alike, disjoint',
-      'halvings': HALVINGS,
-      'seed': seed,
-    },
-  }
 
 
 # Lines for a terminal.
@@ -291,24 +262,26 @@ def _describe_modes(entry):
     *lines,
     f'within {protocol["radius_in_std"]:g} std of a centre: '
     f'{entry["high_quality"]:.1%} (real: {entry["high_quality_real"]:.1%})',
-    f'KL of the histogram to uniform: {entry["kl_to_uniform"]:.4f}',
+    f'KL of the histogram to uniform: {entry["kl_to_uniform"]:.4f} '
+    f'(real: {entry["kl_to_uniform_real"]:.4f})',
   ]
 
 
 def _describe_distance(title, entry):
   protocol = entry['protocol']
   features = f' in {protocol["features"]}' if 'features' in protocol else ''
+  floor, spread = entry['real_against_real'], entry['real_against_real_std']
+  count, halvings = protocol['count'], protocol['halvings']
   return (
-    f'{title}{features}: {entry["value"]:.4g} (real against real: '
-    f'{entry["real_against_real"]:.4g} +- {entry["real_against_real_std"]:.2g}; '
-    f'{protocol["count"]} against {protocol["count"]}, mean of '
-    f'{protocol["halvings"]} halvings)'
+    f'{title}{features}: {entry["value"]:.4g} (real against real: {floor:.4g} '
+    f'+- {spread:.2g}; {count} against {count}, mean of {halvings} halvings)'
   )
 
 
 def _histogram(names, counts):
   total, largest = sum(counts), max(*counts, 1)
   return [
-    f'{name:>6} {count / total:6.1%} {"#" * round(_BAR * count / largest)}'
+    f'{name:>6} {count / total:6.1%} '
+    f'{"#" * round(_BAR * count / largest)}'.rstrip()
     for name, count in zip(names, counts, strict=True)
   ]

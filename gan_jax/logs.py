@@ -33,13 +33,13 @@ class Writer:
       if value is not None:
         self._events.add_scalar(name, value, step)
 
-  def image(self, step: int, name: str, path: pathlib.Path) -> None:
+  def image(self, step: int, path: pathlib.Path) -> None:
     """Shows a picture file in TensorBoard."""
     from PIL import Image
 
     with Image.open(path) as picture:
       pixels = np.asarray(picture.convert('RGB'))
-    self._events.add_image(name, pixels, step, dataformats='HWC')
+    self._events.add_image('samples', pixels, step, dataformats='HWC')
 
   def close(self) -> None:
     """Flushes and closes both."""
@@ -53,39 +53,44 @@ def _finite(value):
 
 
 class Clock:
-  """Steps a second and time left; pauses do not count.
+  """Steps a second.
 
   The first call compiles, so the clock starts when it has ended.
   """
 
-  def __init__(self, step: int, num_steps: int):
-    self._num_steps = num_steps
+  def __init__(self, step: int):
     self.restart(step)
 
   def restart(self, step: int) -> None:
     """Leaves out what happened since the last reading."""
     self._step, self._time = step, time.monotonic()
 
-  def read(self, step: int) -> tuple[float, float]:
-    """Steps a second since the last reading, and seconds left."""
-    now = time.monotonic()
-    rate = (step - self._step) / max(now - self._time, 1e-9)
+  def read(self, step: int) -> float:
+    """Steps a second since the last reading; NaN where there were none."""
+    now, steps = time.monotonic(), step - self._step
+    rate = steps / max(now - self._time, 1e-9) if steps else math.nan
     self._step, self._time = step, now
-    return rate, (self._num_steps - step) / max(rate, 1e-9)
+    return rate
 
 
 def line(
-  step: int, num_steps: int, rate: float, left: float, numbers: dict[str, Any]
+  step: int, num_steps: int, rate: float, numbers: dict[str, Any]
 ) -> str:
-  """One readable line: a progress bar, the speed and the losses."""
+  """One readable line: a progress bar, the speed, the time left, the losses."""
   share = step / num_steps
   done = round(share * _BAR_WIDTH)
   bar = '#' * done + '.' * (_BAR_WIDTH - done)
   shown = '  '.join(f'{k} {v:.4g}' for k, v in numbers.items())
   return (
     f'[{bar}] {step:>{len(str(num_steps))}}/{num_steps}  '
-    f'{rate:.4g} steps/s  {duration(left)} left  {shown}'
+    f'{_pace(rate, num_steps - step)}  {shown}'
   )
+
+
+def _pace(rate, steps):
+  if math.isnan(rate):
+    return 'compiled'
+  return f'{rate:.4g} steps/s  {duration(steps / rate)} left'
 
 
 def duration(seconds: float) -> str:

@@ -16,7 +16,7 @@ from matplotlib import figure
 from PIL import Image
 
 # Small images are enlarged until their shorter side has this many pixels.
-_LEGIBLE = 48
+_LEGIBLE = 64
 _GAP = 2
 _PAPER = 255
 _REAL_COLOUR = '#8a8f98'
@@ -41,12 +41,15 @@ def grid(
       a person can see them.
 
   Raises:
-    ValueError: if the images have another shape or are not finite.
+    ValueError: if the images have another shape or are not finite, or a setting
+      is below 1.
   """
   images = _bytes(images, 4, '[N, H, W, C]')
-  count = len(images)
-  columns = columns or math.ceil(math.sqrt(count))
-  empty = -count % columns
+  if columns is None:
+    columns = math.ceil(math.sqrt(len(images)))
+  if columns < 1:
+    raise ValueError(f'columns={columns} must be at least 1.')
+  empty = -len(images) % columns
   blank = np.full((empty, *images.shape[1:]), _PAPER, np.uint8)
   tiles = np.concatenate([images, blank])
   _write_tiles(tiles.reshape(-1, columns, *images.shape[1:]), path, scale)
@@ -63,7 +66,8 @@ def rows(
     scale: as in `grid`.
 
   Raises:
-    ValueError: if the images have another shape or are not finite.
+    ValueError: if the images have another shape or are not finite, or a setting
+      is below 1.
   """
   images = _bytes(images, 5, '[rows, columns, H, W, C]')
   _write_tiles(images, path, scale)
@@ -108,7 +112,8 @@ def scatter(
   axes = page.add_subplot(title=title)
   draw = _draw_histogram if flat else _draw_scatter
   draw(axes, real_points, fake_points, centres, label, low, high)
-  axes.legend(loc='upper right', framealpha=0.9)
+  # Below the axes: samples may be anywhere inside them.
+  page.legend(loc='outside lower center', ncols=3, frameon=False)
   _save(page, path)
 
 
@@ -140,14 +145,14 @@ def bars(
   page = figure.Figure(figsize=(width, 3.6), layout='constrained')
   axes = page.add_subplot(title=title, ylabel=ylabel)
   drawn = axes.bar(range(len(counts)), counts, color=_BAR_COLOUR, width=0.75)
-  axes.bar_label(drawn, fmt='{:g}', padding=2, fontsize=9)
+  paper = dict(boxstyle='square,pad=0.15', fc='w', lw=0, alpha=0.85)
+  axes.bar_label(drawn, fmt='{:g}', padding=3, fontsize=9, bbox=paper)
   axes.set_xticks(range(len(counts)), [str(label) for label in labels])
   axes.margins(y=0.12)
   if even:
-    axes.axhline(
-      np.mean(counts), color=_FAKE_COLOUR, ls='--', lw=1, label='if even'
-    )
-    axes.legend(loc='upper right', bbox_to_anchor=(1, 1.14), frameon=False)
+    style = dict(color=_FAKE_COLOUR, ls='--', lw=1, zorder=0)
+    axes.axhline(np.mean(counts), label='all equal', **style)
+    page.legend(loc='outside lower center', frameon=False)
   _tidy(axes)
   _save(page, path)
 
@@ -168,7 +173,10 @@ def _bytes(images, rank, shape):
 
 def _write_tiles(tiles, path, scale):
   """Lays `[R, K, H, W, C]` bytes on paper and writes it."""
-  scale = scale or math.ceil(_LEGIBLE / min(tiles.shape[2:4]))
+  if scale is None:
+    scale = math.ceil(_LEGIBLE / min(tiles.shape[2:4]))
+  if scale < 1:
+    raise ValueError(f'scale={scale} must be at least 1.')
   tiles = tiles.repeat(scale, axis=2).repeat(scale, axis=3)
   num_rows, columns, height, width, channels = tiles.shape
   step_y, step_x = height + _GAP, width + _GAP

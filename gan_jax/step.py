@@ -110,9 +110,7 @@ def _play_turn(state, batch, turn, setup, penalize):
   model_state = _advance_spectral(state.players, state.model_state, movers)
   # What the critic alone pays is not computed where it does not move.
   penalize = penalize and 'd' in movers
-  game = batch_game.make_game(
-    setup, model_state, batch, key, penalize=penalize
-  )
+  game = batch_game.make_game(setup, model_state, batch, key, penalize=penalize)
   updates, opt_state, info = setup.method.update(
     game, state.opt_state, state.players, turn=turn
   )
@@ -123,7 +121,8 @@ def _play_turn(state, batch, turn, setup, penalize):
   averaged = state.averaged
   if averaged is not None and 'g' in movers:
     fresh = _averaged_part(players.g, model_state.g)
-    averaged = optax.incremental_update(fresh, averaged, 1 - setup.averaging)
+    share = 1 - _decay(setup.averaging, state.step)
+    averaged = optax.incremental_update(fresh, averaged, share)
   state = state._replace(
     players=players,
     model_state=model_state,
@@ -131,6 +130,11 @@ def _play_turn(state, batch, turn, setup, penalize):
     averaged=averaged,
   )
   return state, _turn_metrics(info, setup.axis_name)
+
+
+def _decay(decay, step):
+  """Short memory at first, so that the average forgets the initial weights."""
+  return jnp.minimum(decay, (1 + step) / (10 + step))
 
 
 def _advance_spectral(players, model_state, movers):

@@ -10,6 +10,7 @@ import os
 import pathlib
 import signal
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from typing import Any, NamedTuple
 
 import jax
@@ -88,9 +89,15 @@ def train(
       return progress.state
     workdirs.cut_metrics(path, progress.done)
     workdirs.record(path, run.config)
-    writer = logs.Writer(path, start=progress.done)
-    with contextlib.closing(writer), _signals() as received:
-      return _loop(run, path, progress, writer, received, say)
+    try:
+      return _play(run, path, progress, say)
+    except Diverged as error:
+      kept = checkpoints.steps(path / 'checkpoints')
+      raise Diverged(
+        f'{error}; stopped, '
+        f'{f"the checkpoint of step {kept[0]} is" if kept else "nothing was"} '
+        'kept. Lower the learning rates or add a penalty, in a new workdir.'
+      ) from None
 
 
 def _start(run, path, say):
@@ -102,19 +109,27 @@ def _start(run, path, say):
   say(f'resuming from the checkpoint of step {restored.step}.')
   run.feed.restore(restored.host['feed'])
   pending = {k: np.array(v) for k, v in restored.host['pending'].items()}
-  return _Progress(
-    restored.state, restored.step, [pending] if pending else []
-  )
+  return _Progress(restored.state, restored.step, [pending] if pending else [])
 
 
-def _loop(run, path, progress, writer, received, say):
+def _play(run, path, progress, say):
+  with (
+    contextlib.closing(logs.Writer(path, start=progress.done)) as writer,
+    _signals() as received,
+    _Background() as background,
+  ):
+    return _loop(run, path, progress, writer, background, received, say)
+
+
+def _loop(run, path, progress, writer, background, received, say):
   state, start, pending = progress
   call = step.make_call(run.setup, run.feed.pick, run.steps_per_call)
   resident = jax.device_put(run.feed.resident)
   picture = generate.make_picture(run, path)
-  clock = logs.Clock(start, run.num_steps)
+  show = lambda state, done: writer.image(done, picture(state, done))
   if start == 0 and run.sample_every:
-    writer.image(0, 'samples', picture(state, 0))
+    show(state, 0)
+  clock = logs.Clock(start)
   for first in range(start, run.num_steps, run.steps_per_call):
     with _profile(run, path, first):
       state, metrics = call(state, resident, _fed(run, first), first)
@@ -127,16 +142,46 @@ def _loop(run, path, progress, writer, received, say):
     stop = received[0] if received else None
     save = stop or done == run.num_steps or _due(done, run.checkpoint_every)
     if save or _due(done, run.log_every):
-      pending = [_finite(_gather(pending), done, path)]
+      pending = [_finite(_gather(pending), done)]
     if _due(done, run.log_every):
       _log(pending.pop(), done, run, clock, writer, say)
     if _due(done, run.sample_every):
-      writer.image(done, 'samples', picture(state, done))
+      background.run(show, _copy(state), done)
     if save:
-      _save(run, path, _Progress(state, done, pending))
+      _check_players(state, done)
+      # Read here: the stream moves on while the thread writes.
+      host = {'feed': run.feed.state(), 'pending': _listed(pending)}
+      background.run(_save, run, path, _copy(state), done, host)
     if stop:
       raise Interrupted(stop, done)
   return state
+
+
+class _Background:
+  """One thread that writes files while the device goes on.
+
+  Two tasks may wait, so that copies of the state do not pile up; a task's error
+  is raised at the latest when the run ends.
+  """
+
+  def __enter__(self):
+    self._thread = futures.ThreadPoolExecutor(max_workers=1)
+    self._tasks = []
+    return self
+
+  def run(self, function, *arguments):
+    while len(self._tasks) > 1:
+      self._tasks.pop(0).result()
+    self._tasks.append(self._thread.submit(function, *arguments))
+
+  def __exit__(self, *raised):
+    self._thread.shutdown()
+    for task in self._tasks:
+      task.result()
+
+
+# The next call uses its state up, so the thread gets a copy.
+_copy = jax.jit(lambda state: jax.tree.map(jnp.copy, state))
 
 
 def _due(done, every):
@@ -159,7 +204,7 @@ def _gather(pending):
   return {k: np.concatenate([p[k] for p in pending]) for k in pending[0]}
 
 
-def _finite(values, done, path):
+def _finite(values, done):
   """Returns the values if every loss is finite.
 
   Raises:
@@ -169,21 +214,10 @@ def _finite(values, done, path):
     bad = np.flatnonzero(~np.isfinite(values.get(name, np.zeros(0))))
     if bad.size:
       at = done - len(values[name]) + int(bad[0]) + 1
-      raise _diverged(f'{name} of {player} is {values[name][bad[0]]}', at, path)
+      raise Diverged(
+        f'{name} of {player} is {values[name][bad[0]]} at step {at}'
+      )
   return values
-
-
-def _diverged(what, at, path):
-  saved = checkpoints.steps(path / 'checkpoints')
-  kept = (
-    f'the checkpoint of step {saved[0]} is kept'
-    if saved
-    else 'there is no checkpoint yet'
-  )
-  return Diverged(
-    f'{what} at step {at}; stopped, {kept}. Lower the learning rates or add a '
-    'penalty, in a new workdir.'
-  )
 
 
 def _log(values, done, run, clock, writer, say):
@@ -192,30 +226,20 @@ def _log(values, done, run, clock, writer, say):
   numbers = {
     k: math.fsum(v) / v.size if v.size else math.nan for k, v in known.items()
   }
-  rate, left = clock.read(done)
-  shown = {k: numbers[k] for k in values if k in _PLAYER or k in _penalties(run)}
-  say(logs.line(done, run.num_steps, rate, left, shown))
+  rate = clock.read(done)
+  shown = [*_PLAYER, *(penalty.name for penalty in run.setup.penalties)]
+  shown = {k: numbers[k] for k in shown if k in numbers}
+  say(logs.line(done, run.num_steps, rate, shown))
   writer.write(done, numbers | {'steps_per_second': rate})
 
 
-def _penalties(run):
-  return [penalty.name for penalty in run.setup.penalties]
+def _listed(pending):
+  return {k: v.tolist() for k, v in pending[0].items()} if pending else {}
 
 
-def _save(run, path, progress):
-  _check_players(progress, path)
-  pending = progress.pending[0] if progress.pending else {}
-  host = {
-    'feed': run.feed.state(),
-    'pending': {k: v.tolist() for k, v in pending.items()},
-  }
-  checkpoints.save(
-    path / 'checkpoints',
-    progress.done,
-    progress.state,
-    host,
-    keep=run.keep_checkpoints,
-  )
+def _save(run, path, state, done, host):
+  folder = path / 'checkpoints'
+  checkpoints.save(folder, done, state, host, keep=run.keep_checkpoints)
 
 
 @jax.jit
@@ -225,12 +249,12 @@ def _all_finite(tree):
   )
 
 
-def _check_players(progress, path):
+def _check_players(state, done):
   """A checkpoint of NaN would push a good one out."""
-  for player, params in progress.state.players._asdict().items():
+  for player, params in state.players._asdict().items():
     if not _all_finite(params):
       name = {'g': 'the generator', 'd': 'the discriminator'}[player]
-      raise _diverged(f'a parameter of {name} is not finite', progress.done, path)
+      raise Diverged(f'a parameter of {name} is not finite at step {done}')
 
 
 @contextlib.contextmanager

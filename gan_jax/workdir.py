@@ -32,7 +32,7 @@ CHANGEABLE = (
 
 
 class WorkdirError(Exception):
-  """The workdir cannot be used; the message says why and what would be right."""
+  """The workdir cannot be used; says why, and what would be right."""
 
 
 @contextlib.contextmanager

@@ -105,7 +105,7 @@ def test_two_clusters_is_the_published_sample():
 
 def test_the_test_split_has_other_points():
   train, test = data.load('ring8'), data.load('ring8', split='test')
-  assert not np.isin(test.examples[:, 0], train.examples[:, 0]).any()
+  assert np.all(test.examples[:1000] != train.examples[:1000])
   with pytest.raises(ValueError, match="split='test'.*not one of.*'train'"):
     data.load('two_clusters', split='test')
   with pytest.raises(ValueError, match='image_size=8 must be None'):
@@ -178,7 +178,7 @@ def test_folder_errors(tmp_path):
     load(tmp_path / 'nowhere', image_size=8)
   with pytest.raises(ValueError, match='has no images'):
     load(tmp_path, image_size=8)
-  save(tmp_path / 'good.png', np.zeros((8, 8)))
+  save(tmp_path / 'good.png', np.arange(64).reshape(8, 8))
   with pytest.raises(ValueError, match='image_size must be given'):
     load(tmp_path)
   with pytest.raises(ValueError, match="split='test'"):

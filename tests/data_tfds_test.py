@@ -223,21 +223,30 @@ def test_errors_about_the_data_set(tmp_path):
 
 
 def truncate(path):
-  os.truncate(path, path.stat().st_size // 2)
+  os.truncate(path, path.stat().st_size * 3 // 4)
+
+
+def truncate_to_whole_blocks(path):
+  os.truncate(path, 2**16)  # array_record then gives empty records, silently.
 
 
 def flip_a_bit(path):
   contents = bytearray(path.read_bytes())
-  contents[65_700] ^= 1  # In the first record, after the 64 KB header.
+  contents[5_000] ^= 1  # In the middle of the second image.
   path.write_bytes(contents)
 
 
-@pytest.mark.parametrize('damage', [truncate, flip_a_bit, os.remove])
+@pytest.mark.parametrize(
+  'damage', [truncate, truncate_to_whole_blocks, flip_a_bit, os.remove]
+)
 def test_damaged_files(tmp_path, damage):
   directory = write_prepared(tmp_path, 'tiny', pixels(8, (32, 32, 3)))
   damage(directory / 'tiny-train.array_record-00000-of-00002')
   error = error_of('tiny', tmp_path)
   assert f"'{directory}' is damaged" in error and 'prepare tiny' in error
+  stream = lambda: data.load('tiny', data_dir=str(tmp_path), max_bytes=1)
+  with pytest.raises(ValueError, match='is damaged'):
+    data.feed(stream(), 8, seed=0).next(0, 1)
 
 
 def test_damaged_descriptions_and_images(tmp_path):
@@ -264,14 +273,17 @@ def test_tfrecord_is_refused_and_the_named_command_helps(tmp_path, capsys):
   assert capsys.readouterr().out.split() == [f'{tmp_path}/tiny/1.0.0'] * 2
 
 
-def test_a_tfrecord_file_cut_short_is_not_converted(tmp_path, capsys):
+def test_tfrecord_files_cut_short_are_not_converted(tmp_path, capsys):
   directory = write_prepared(
     tmp_path, 'tiny', pixels(8), file_format='tfrecord'
   )
-  truncate(directory / 'tiny-train.tfrecord-00001-of-00002')
-  assert command.main(['prepare', 'tiny', f'--data_dir={tmp_path}']) == 2
-  assert 'cut short' in capsys.readouterr().err
-  assert 'as tfrecord' in error_of('tiny', tmp_path)
+  shard = directory / 'tiny-train.tfrecord-00001-of-00002'
+  (first,) = struct.unpack('<Q', shard.read_bytes()[:8])
+  for size, words in ((first + 16, 'holds 1 examples'), (first, 'cut short')):
+    os.truncate(shard, size)
+    assert command.main(['prepare', 'tiny', f'--data_dir={tmp_path}']) == 2
+    assert words in capsys.readouterr().err
+    assert 'as tfrecord' in error_of('tiny', tmp_path)
 
 
 def test_preparing_without_tensorflow_says_what_to_install(tmp_path):

@@ -1,5 +1,6 @@
 """Layers against numbers worked out by hand, and against PyTorch if there."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,14 +41,14 @@ def test_conv_transpose_has_pytorch_s_orientation(function):
 
 @pytest.mark.float64
 def test_both_conv_transposes_agree_with_their_gradients():
-  keys = jax.random.split(jax.random.key(0), 3)
-  x = jax.random.normal(keys[0], (2, 3, 5, 4), jnp.float64)
-  kernel = jax.random.normal(keys[1], (4, 4, 4, 3), jnp.float64)
-  weight = jax.random.normal(keys[2], (2, 6, 10, 3), jnp.float64)
+  rng = np.random.default_rng(0)
+  x = jnp.asarray(rng.normal(size=(2, 3, 5, 4)))
+  kernel = jnp.asarray(rng.normal(size=(4, 4, 4, 3)))
+  weight = jnp.asarray(rng.normal(size=(2, 6, 10, 3)))
   results = []
   for function in CONV_TRANSPOSES[1:]:
     loss = lambda x, k, f=function: jnp.sum(jnp.sin(f(x, k)) * weight)
-    results.append(jax.value_and_grad(loss, (0, 1))(x, kernel))
+    results.append(jax.jit(jax.value_and_grad(loss, (0, 1)))(x, kernel))
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12),
     *results,
@@ -115,7 +116,8 @@ def test_dense_maps_the_last_axis():
   ids=['dense', 'conv3', 'conv4', 'transpose'],
 )
 def test_weights_and_biases_start_as_in_pytorch(module, shape, bound):
-  params = module.init(jax.random.key(0), jnp.zeros(shape))['params']
+  init = jax.jit(module.init)
+  params = init(jax.random.key(0), jnp.zeros(shape))['params']
   assert set(params) == {'kernel', 'bias'}
   for leaf in jax.tree.leaves(params):
     assert leaf.dtype == jnp.float32
@@ -136,24 +138,53 @@ def test_weights_and_biases_start_as_in_pytorch(module, shape, bound):
   ids=['dense', 'conv', 'transpose'],
 )
 def test_normalized_layers_ignore_the_scale_of_their_kernel(module, shape):
-  variables = module.init(jax.random.key(0), jnp.zeros(shape))
-  assert set(variables['params']) == {'kernel'}
-  assert variables['spectral']['u'].shape == (4,)
-  x = jax.random.normal(jax.random.key(1), shape)
-  y = module.apply(variables, x)
-  scaled = {
-    **variables,
-    'params': {'kernel': 7 * variables['params']['kernel']},
+  shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros(shape))
+  assert set(shapes['params']) == {'kernel'}
+  assert shapes['spectral']['u'].shape == (4,)
+  rng = np.random.default_rng(0)
+  kernel = rng.normal(size=shapes['params']['kernel'].shape)
+  x = jnp.asarray(rng.normal(size=shape))
+  apply = jax.jit(
+    lambda kernel: module.apply(
+      {'params': {'kernel': kernel}, 'spectral': {'u': jnp.full(4, 0.5)}}, x
+    )
+  )
+  y = apply(kernel)
+  np.testing.assert_allclose(apply(7 * kernel), y, rtol=1e-4, atol=1e-6)
+
+
+class Norm(nn.Module):
+  train: bool
+
+  @nn.compact
+  def __call__(self, x):
+    return layers.batch_norm(x, train=self.train, axis_name=None, name='bn')
+
+
+def test_batch_norm_by_hand():
+  # Mean 2, variance 1; a tenth of each goes into running 0 and 4.
+  x = jnp.array([[1.0], [3.0]])
+  variables = {
+    'params': {'bn': {'scale': jnp.ones(1), 'bias': jnp.zeros(1)}},
+    'batch_stats': {'bn': {'mean': jnp.zeros(1), 'var': jnp.full(1, 4.0)}},
   }
-  np.testing.assert_allclose(module.apply(scaled, x), y, rtol=1e-4, atol=1e-6)
+  y, moved = Norm(train=True).apply(variables, x, mutable='batch_stats')
+  np.testing.assert_allclose(y, [[-1.0], [1.0]], rtol=1e-4)
+  stats = moved['batch_stats']['bn']
+  np.testing.assert_allclose(stats['mean'], [0.2], rtol=1e-6)
+  np.testing.assert_allclose(stats['var'], [3.7], rtol=1e-6)
+  y = Norm(train=False).apply(variables, x)
+  np.testing.assert_allclose(y, x / 2, rtol=1e-5)
+  variables['batch_stats']['bn']['var'] = jnp.zeros(1)
+  y = Norm(train=False).apply(variables, x)
+  np.testing.assert_allclose(y, x / np.sqrt(1e-5), rtol=1e-5)
 
 
 def test_computation_follows_the_widest_type():
   module = layers.Conv(2, spectral_norm=True)
   x = jnp.ones((1, 4, 4, 1), jnp.bfloat16)
-  variables = module.init(jax.random.key(0), x)
-  assert module.apply(variables, x).dtype == jnp.float32
-  variables['params'] = jax.tree.map(
-    lambda p: p.astype(jnp.bfloat16), variables['params']
-  )
-  assert module.apply(variables, x).dtype == jnp.bfloat16
+  variables = jax.jit(module.init)(jax.random.key(0), x)
+  apply = lambda variables: jax.eval_shape(module.apply, variables, x).dtype
+  assert apply(variables) == jnp.float32
+  half = jax.tree.map(lambda p: p.astype(jnp.bfloat16), variables['params'])
+  assert apply({**variables, 'params': half}) == jnp.bfloat16

@@ -67,7 +67,7 @@ def test_second_derivatives_keep_the_weight_inside_sigma():
   # cos of the angle, curves by -1 across; with W in sigma held constant in one
   # factor (u^T W v, v constant) it would not curve at all.
   first = lambda a: spectral.normalize(a[:, None], jnp.ones(1))[0, 0]
-  hessian = jax.hessian(first)(jnp.array([1.0, 0.0]))
+  hessian = jax.jit(jax.hessian(first))(jnp.array([1.0, 0.0]))
   np.testing.assert_allclose(hessian, [[0.0, 0.0], [0.0, -1.0]], atol=1e-12)
 
 

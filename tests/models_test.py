@@ -1,4 +1,4 @@
-"""Networks: published sizes and numbers, starts, state, and options."""
+"""Networks: published sizes and numbers, values by hand, and state."""
 
 import os
 import pathlib
@@ -108,17 +108,26 @@ def test_initialize_is_what_init_gives():
   jax.tree.map(close, actual, expected)
 
 
-def _taps(params, value):
-  """Kernels that pass channel 0 on from their centre, times a value."""
+def _taps(variables, value, biases=None):
+  """Layers that pass channel 0 on, times a value, and add a bias of their own.
+
+  Strided kernels take every second pixel, transposed ones repeat each.
+  """
 
   def one(path, leaf):
-    if path[-1].key == 'bias':
-      return jnp.zeros_like(leaf)
-    if leaf.ndim == 2:
+    layer, kind = path[-2].key, path[-1].key
+    if kind == 'kernel' and leaf.ndim == 2:
       return jnp.ones_like(leaf)
-    return jnp.zeros_like(leaf).at[1, 1, 0, 0].set(value)
+    if kind == 'kernel':
+      centre = slice(1, 3) if 'deconv' in layer else 1
+      return jnp.zeros_like(leaf).at[centre, centre, 0, 0].set(value)
+    if kind == 'var':
+      return jnp.full_like(leaf, 1 - 1e-5)  # so that batch norm divides by 1
+    return jnp.full_like(
+      leaf, 1.0 if kind == 'scale' else (biases or {}).get(layer, 0.0)
+    )
 
-  return jax.tree_util.tree_map_with_path(one, params)
+  return jax.tree_util.tree_map_with_path(one, variables)
 
 
 @pytest.mark.parametrize(
@@ -136,9 +145,42 @@ def test_slopes_and_strides_of_the_critics(name, options, expected):
   module = models.discriminator(
     name, width=1, image_size=16, channels=1, **options
   )
-  params = _taps(_shapes(module)['params'], -1.0)
-  actual = module.apply({'params': params}, jnp.ones((1, 16, 16, 1)))
+  variables = _taps(_shapes(module), -1.0)
+  actual = jax.jit(module.apply)(variables, jnp.ones((1, 16, 16, 1)))
   np.testing.assert_allclose(actual, [4 * expected], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  'name, rows',
+  [
+    # relu(relu(relu(a) + b) + c), each relu cutting in one of the rows,
+    (
+      'dc',
+      [
+        (dict(dense=-1.0, deconv1=0.5), 0.5),
+        (dict(dense=0.5, deconv1=-1.0, deconv2=0.5), 0.5),
+        (dict(dense=0.2, deconv2=-1.0), 0.0),
+      ],
+    ),
+    # and relu(relu(relu(a + b) + c) + d), without one at the beginning.
+    (
+      'cnn',
+      [
+        (dict(l1=-1.0, deconv1=2.0), 1.0),
+        (dict(deconv1=-1.0, deconv2=0.5), 0.5),
+        (dict(deconv1=0.5, deconv2=-1.0, deconv3=0.5), 0.5),
+        (dict(deconv2=0.3, deconv3=-1.0), 0.0),
+      ],
+    ),
+  ],
+)
+def test_activations_of_the_image_generators(name, rows):
+  module = models.generator(name, width=1, image_size=16, channels=1, z_size=1)
+  apply = jax.jit(lambda variables: module.apply(variables, jnp.zeros((1, 1))))
+  for biases, value in rows:
+    actual = apply(_taps(_shapes(module), 1.0, biases))
+    expected = np.full((1, 16, 16, 1), np.tanh(value))
+    np.testing.assert_allclose(actual, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -172,69 +214,6 @@ def test_mlp_by_hand(activation, expected):
   np.testing.assert_allclose(actual, [1 + expected], rtol=1e-6)
   actual = g.apply({'params': params}, x)
   np.testing.assert_allclose(actual, [[np.tanh(1 + expected)]], rtol=1e-6)
-
-
-# Starts.
-
-
-def _assert_uniform(leaf, bound):
-  assert 0.9 * bound < jnp.max(jnp.abs(leaf)) <= bound
-  np.testing.assert_allclose(jnp.std(leaf), bound / np.sqrt(3), rtol=0.1)
-
-
-def test_cnn_generator_starts_xavier_and_torch():
-  module = models.generator('cnn', width=8, image_size=8)
-  variables = models.initialize(module, jax.random.key(0))
-  params = variables['params']
-  _assert_uniform(params['l1']['kernel'], np.sqrt(6 / (128 + 64)))
-  _assert_uniform(params['conv4']['kernel'], np.sqrt(6 / (9 * 8 + 9 * 3)))
-  _assert_uniform(params['deconv1']['kernel'], 1 / np.sqrt(16 * 32))
-  _assert_uniform(params['deconv3']['kernel'], 1 / np.sqrt(16 * 8))
-  assert 0 < jnp.max(jnp.abs(params['l1']['bias'])) <= 1 / np.sqrt(128)
-  np.testing.assert_array_equal(params['deconv1_bn']['scale'], 1.0)
-  np.testing.assert_array_equal(params['deconv1_bn']['bias'], 0.0)
-
-
-def test_cnn_discriminator_starts_orthogonal():
-  module = models.discriminator('cnn', width=4, image_size=8)
-  variables = models.initialize(module, jax.random.key(0))
-  assert set(variables['params']) == set(variables['spectral'])
-  for layer in variables['params'].values():
-    matrix = layer['kernel'].reshape(-1, layer['kernel'].shape[-1])
-    eye = np.eye(matrix.shape[1])
-    np.testing.assert_allclose(matrix.T @ matrix, eye, atol=1e-5)
-  assert 'bias' not in variables['params']['proj']
-  assert jnp.any(variables['params']['conv7']['bias'] != 0)
-
-
-@pytest.mark.parametrize('make', [models.generator, models.discriminator])
-def test_dc_starts_normal(make):
-  module = make('dc', width=16, image_size=8, init_std=0.005)
-  params = models.initialize(module, jax.random.key(0))['params']
-  for name in ('conv2', 'conv3', 'deconv1', 'deconv2'):
-    if name in params:
-      std = jnp.std(params[name]['kernel'])
-      np.testing.assert_allclose(std, 0.005, rtol=0.1)
-  fan = params['dense']['kernel'].shape[0]
-  _assert_uniform(params['dense']['kernel'], 1 / np.sqrt(fan))
-  assert make('dc').init_std == 0.01
-
-
-def test_mlp_starts():
-  # Wider than high: orthogonal rows. Uniform bounds as in PyTorch and Glorot.
-  options = dict(features=(96,), z_size=32, data_shape=(1,), gain=1.4)
-  kernels = {}
-  for initializer in ('torch', 'glorot', 'orthogonal'):
-    module = models.generator('mlp', initializer=initializer, **options)
-    params = models.initialize(module, jax.random.key(0))['params']
-    kernels[initializer] = params['dense1']['kernel']
-  _assert_uniform(kernels['torch'], 1.4 / np.sqrt(32))
-  _assert_uniform(kernels['glorot'], 1.4 * np.sqrt(6 / 128))
-  wide = kernels['orthogonal']
-  np.testing.assert_allclose(wide @ wide.T, 1.96 * np.eye(32), atol=1e-4)
-
-
-# State.
 
 
 def test_batch_statistics_move_in_training_only():
@@ -302,79 +281,6 @@ def test_apply_leaves_spectral_alone(name):
   jax.tree.map(
     np.testing.assert_array_equal, after['spectral'], variables['spectral']
   )
-
-
-# Options.
-
-
-@pytest.mark.parametrize(
-  'name, options, message',
-  [
-    ('dcgan', {}, r"^name='dcgan' is not one of \['cnn', 'dc', 'mlp'\]\.$"),
-    ('cnn', dict(depth=3), r"^depth=3 is not an option of 'cnn', which has: "),
-    ('cnn', dict(depth=3), r'width=64, image_size=32, channels=3'),
-    (
-      'cnn',
-      dict(image_size=30),
-      r'^image_size=30 is not a positive multiple of 8',
-    ),
-    (
-      'dc',
-      dict(image_size=0),
-      r'^image_size=0 is not a positive multiple of 8',
-    ),
-    ('cnn', dict(width=0), r'^width=0 is not a positive integer'),
-    ('dc', dict(width=2.5), r'^width=2.5 is not a positive integer'),
-    ('dc', dict(channels='3'), r"^channels='3' is not a positive integer"),
-    ('dc', dict(init_std=0.0), r'^init_std=0.0 is not a finite number above 0'),
-    (
-      'mlp',
-      dict(features=8),
-      r'^features=8 is not a tuple of positive integers',
-    ),
-    (
-      'mlp',
-      dict(data_shape=(2, 2)),
-      r'^data_shape=\(2, 2\) needs 1 or 3 entries',
-    ),
-    (
-      'mlp',
-      dict(activation='elu'),
-      r"^activation='elu' is not one of \['leaky",
-    ),
-    (
-      'mlp',
-      dict(initializer='he'),
-      r"^initializer='he' is not one of \['glorot",
-    ),
-    ('mlp', dict(gain=-1), r'^gain=-1 is not a finite number above 0'),
-    ('mlp', dict(slope='x'), r"^slope='x' is not a finite number\.$"),
-  ],
-)
-def test_mistakes_are_named(name, options, message):
-  for make in (models.generator, models.discriminator):
-    with pytest.raises(ValueError, match=message):
-      make(name, **options)
-
-
-def test_mistakes_of_one_player():
-  with pytest.raises(ValueError, match=r'^z_size=0 is not a positive integer'):
-    models.generator('cnn', z_size=0)
-  with pytest.raises(ValueError, match=r"^output='relu' is not one of"):
-    models.generator('mlp', output='relu')
-  with pytest.raises(ValueError, match=r"^spectral_norm='no' is not True or"):
-    models.discriminator('cnn', spectral_norm='no')
-  with pytest.raises(ValueError, match=r'^final_bias=1 is not True or False'):
-    models.discriminator('mlp', final_bias=1)
-
-
-def test_lists_become_tuples():
-  module = models.generator('mlp', features=[3, 4], data_shape=[2])
-  assert module.features == (3, 4)
-  hash(module)
-
-
-# The released network.
 
 
 def _released(folder):

@@ -13,14 +13,14 @@ from commands import ROOT, SMALL, assert_mistake, command, environment, main
 
 from gan_jax import checkpoints
 
-STEPS = 60
+STEPS = 200
 # Logged steps, saved steps and the end fall apart on purpose.
 FLAGS = (
   *SMALL,
   f'--config.num_steps={STEPS}',
   '--config.log_every=7',
   '--config.checkpoint_every=20',
-  '--config.sample_every=25',
+  '--config.sample_every=75',
 )
 
 
@@ -37,8 +37,8 @@ def whole(tmp_path_factory, cache):
   return workdir
 
 
-def interrupt(workdir, cache, signum, after):
-  """Starts a run and sends a signal once a step has been logged."""
+def interrupt(workdir, cache, signum):
+  """Starts a run and sends a signal once it has saved and logged more."""
   process = subprocess.Popen(
     command(*FLAGS, cache, f'--workdir={workdir}'),
     cwd=ROOT,
@@ -48,13 +48,22 @@ def interrupt(workdir, cache, signum, after):
     text=True,
   )
   deadline = time.monotonic() + 120
-  while after not in [line['step'] for line in metrics(workdir)]:
+  while not (saved(workdir) and logged(workdir) > saved(workdir)[0]):
     assert process.poll() is None, process.communicate()
     assert time.monotonic() < deadline
     time.sleep(0.002)
   process.send_signal(signum)
   process.communicate()
   return process.returncode
+
+
+def saved(workdir):
+  return checkpoints.steps(workdir / 'checkpoints')
+
+
+def logged(workdir):
+  lines = metrics(workdir)
+  return lines[-1]['step'] if lines else 0
 
 
 def metrics(workdir):
@@ -101,33 +110,35 @@ def assert_same_run(workdir, whole):
 @pytest.mark.filterwarnings('ignore')
 def test_sigkill_between_checkpoints_changes_no_bit(tmp_path, cache, whole):
   workdir = tmp_path / 'killed'
-  code = interrupt(workdir, cache, signal.SIGKILL, after=28)
-  assert code == -signal.SIGKILL
-  assert checkpoints.steps(workdir / 'checkpoints') == [20]
+  assert interrupt(workdir, cache, signal.SIGKILL) == -signal.SIGKILL
+  # Multiples of 7, so never a step that was saved.
+  assert logged(workdir) % 20 and logged(workdir) > saved(workdir)[0]
+  assert saved(workdir)[0] < STEPS
+  newest = saved(workdir)[0]
   done = main(*FLAGS, cache, f'--workdir={workdir}')
   assert done.returncode == 0, done.stderr
-  assert 'resuming from the checkpoint of step 20' in done.stdout
+  assert f'resuming from the checkpoint of step {newest}' in done.stdout
   assert_same_run(workdir, whole)
 
 
 @pytest.mark.filterwarnings('ignore')
 def test_sigterm_saves_and_the_run_goes_on(tmp_path, cache, whole):
   workdir = tmp_path / 'terminated'
-  code = interrupt(workdir, cache, signal.SIGTERM, after=28)
+  code = interrupt(workdir, cache, signal.SIGTERM)
   assert code == 128 + signal.SIGTERM
-  saved = checkpoints.steps(workdir / 'checkpoints')
-  assert len(saved) == 2 and 28 <= saved[0] < 40
+  # The call in flight ended, and its state was saved.
+  assert logged(workdir) <= saved(workdir)[0] < STEPS
   done = main(*FLAGS, cache, f'--workdir={workdir}')
   assert done.returncode == 0, done.stderr
   assert_same_run(workdir, whole)
 
 
 def test_what_a_run_leaves_behind(whole):
-  assert [line['step'] for line in metrics(whole)] == list(range(7, 60, 7))
+  assert [line['step'] for line in metrics(whole)] == list(range(7, STEPS, 7))
   assert sorted(p.name for p in (whole / 'samples').iterdir()) == [
     '00000000.png',
-    '00000025.png',
-    '00000050.png',
+    '00000075.png',
+    '00000150.png',
   ]
   assert json.loads((whole / 'config.json').read_text())['num_steps'] == STEPS
   assert list((whole / 'tensorboard').glob('events.*'))
@@ -154,10 +165,10 @@ def test_another_config_is_refused_by_name(whole, cache):
 def test_a_longer_run_goes_on_and_says_so(whole, cache, tmp_path):
   workdir = tmp_path / 'longer'
   shutil.copytree(whole, workdir)
-  done = main(*FLAGS, cache, f'--workdir={workdir}', '--config.num_steps=63')
+  done = main(*FLAGS, cache, f'--workdir={workdir}', '--config.num_steps=203')
   assert done.returncode == 0, done.stderr
-  assert 'num_steps: 60 -> 63' in done.stdout
-  assert metrics(workdir)[-1]['step'] == 63
+  assert 'num_steps: 200 -> 203' in done.stdout
+  assert metrics(workdir)[-1]['step'] == 203
 
 
 @pytest.mark.filterwarnings('ignore')
@@ -175,7 +186,7 @@ def test_a_flipped_bit_falls_back_to_the_checkpoint_before(
   done = main(*FLAGS, cache, f'--workdir={workdir}')
   assert done.returncode == 0, done.stderr
   assert largest.name in done.stdout and 'damaged' in done.stdout
-  assert 'resuming from the checkpoint of step 40' in done.stdout
+  assert 'resuming from the checkpoint of step 180' in done.stdout
   assert_same_run(workdir, whole)
 
 
@@ -183,7 +194,10 @@ def test_sample_and_evaluate_modes(whole, cache):
   done = main(*FLAGS, cache, f'--workdir={whole}', '--mode=sample')
   assert done.returncode == 0, done.stderr
   paths = [pathlib.Path(line) for line in done.stdout.splitlines()]
-  assert [p.name for p in paths] == ['00000060.png', 'interpolation-00000060.png']
+  assert [p.name for p in paths] == [
+    '00000200.png',
+    'interpolation-00000200.png',
+  ]
   assert all(p.exists() for p in paths)
   done = main(
     *FLAGS,

@@ -1,8 +1,9 @@
 """The training step on the Dirac-GAN, where every move is done by hand.
 
-The generator is a point theta, the data sit at 0, the critic is psi x (Mescheder
-et al. 2018, section 2); with the Wasserstein loss the critic's gradient is theta
-and the generator's -psi, so from (1, 1) with rate 0.2 the numbers below follow.
+The generator is a point theta, the data sit at 0, the critic is psi x
+(Mescheder et al. 2018, section 2). With the Wasserstein loss the critic's
+gradient is theta and the generator's -psi: from (1, 1) with rate 0.2 the
+numbers below follow.
 """
 
 import functools
@@ -69,9 +70,7 @@ def play(setup, steps=1, penalize=True):
   state = step.init(setup, jax.random.key(0))
   batches = {'image': jnp.zeros((len(setup.method.turns), 4, 1))}
   for _ in range(steps):
-    state, metrics = train_step(
-      state, batches, setup=setup, penalize=penalize
-    )
+    state, metrics = train_step(state, batches, setup=setup, penalize=penalize)
   theta, psi = state.players.g['theta'][0], state.players.d['psi'][0]
   return (float(theta), float(psi)), state, metrics
 
@@ -128,14 +127,30 @@ def test_penalty_on_parameters_and_projection():
 
 def test_averaged_generator_follows_after_the_generators_turn():
   _, state, _ = play(dirac(averaging=0.9))
-  # 0.9 * 1 + 0.1 * 1.16, once.
+  # The decay of the first step is 1 / 10: 0.1 * 1 + 0.9 * 1.16.
   np.testing.assert_allclose(
-    state.averaged['params']['theta'], [1.016], rtol=1e-6
+    state.averaged['params']['theta'], [1.144], rtol=1e-6
   )
   variables = step.generator_variables(state, averaged=True)
-  np.testing.assert_allclose(variables['params']['theta'], [1.016], rtol=1e-6)
+  np.testing.assert_allclose(variables['params']['theta'], [1.144], rtol=1e-6)
   variables = step.generator_variables(state, averaged=False)
   np.testing.assert_allclose(variables['params']['theta'], [1.16], rtol=1e-6)
+
+
+def test_averaging_reaches_its_decay():
+  setup = dirac(averaging=0.5)
+  _, before, _ = play(setup, steps=8)
+  (theta, _), after, _ = play(setup, steps=9)
+  # In step 8, counted from 0, the ramp is at 9 / 18; then 0.5 holds.
+  expected = 0.5 * before.averaged['params']['theta'] + 0.5 * theta
+  np.testing.assert_allclose(
+    after.averaged['params']['theta'], expected, rtol=1e-5
+  )
+  (theta, _), last, _ = play(setup, steps=10)
+  expected = 0.5 * after.averaged['params']['theta'] + 0.5 * theta
+  np.testing.assert_allclose(
+    last.averaged['params']['theta'], expected, rtol=1e-5
+  )
 
 
 def test_instance_noise_reaches_the_critic_alone():
@@ -166,10 +181,13 @@ def test_generator_statistics_advance_in_every_turn():
   state = step.init(setup, jax.random.key(0))
   batches = {'image': jnp.zeros((2, 4, 1))}
   state, _ = train_step(state, batches, setup=setup)
-  # 0 -> 1 in the critic's turn -> 1.5 in the generator's; then averaged with 0.
+  # 0 -> 1 in the critic's turn -> 1.5 in the generator's; the average takes
+  # nine tenths of it in the first step.
   mean = lambda stats: stats['BatchNorm_0']['mean']
   np.testing.assert_allclose(mean(state.model_state.g['batch_stats']), [1.5])
-  np.testing.assert_allclose(mean(state.averaged['batch_stats']), [0.75])
+  np.testing.assert_allclose(
+    mean(state.averaged['batch_stats']), [1.35], rtol=1e-6
+  )
 
 
 class NormalizedCritic(nn.Module):

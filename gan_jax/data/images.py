@@ -107,8 +107,9 @@ def centre_square(image, size: int):
     return image
   side = min(width, height)
   left, top = (width - side) // 2, (height - side) // 2
-  box = (left, top, left + side, top + side)
-  return image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+  # Cropped first: resize(box=...) would take in pixels from around the square.
+  square = image.crop((left, top, left + side, top + side))
+  return square.resize((size, size), Image.Resampling.BICUBIC)
 
 
 def decode_all(source: ImageSource) -> tuple[np.ndarray, np.ndarray | None]:

@@ -1,5 +1,6 @@
 """Sets too large for memory: grain reads ahead in threads."""
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,7 +9,8 @@ import numpy as np
 
 from gan_jax.data import feeds
 
-_NUM_THREADS = 16
+# More threads than this wait for Python's lock rather than for the disk.
+_NUM_THREADS = min(16, 2 * (os.cpu_count() or 1))
 _BATCHES_AHEAD = 2
 
 

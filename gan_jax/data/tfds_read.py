@@ -40,18 +40,17 @@ def load(
   builder = _open(name, directory, data_dir)
   image_key, label_key = _keys(name, directory, builder.info.features)
   records = _records(name, directory, builder, split, image_key)
+  keys = [image_key, label_key] if label_key else [image_key]
   shape = _shape(name, builder.info.features[image_key], image_size)
 
   def read(indices):
-    rows = _read_rows(name, directory, records, indices)
-    return [
-      images.Encoded(
-        row[image_key],
-        int(row[label_key]) if label_key else None,
-        f'example {i} of split {split!r}',
-      )
-      for i, row in zip(indices, rows, strict=True)
-    ]
+    rows = _read_rows(name, directory, records, keys, indices)
+    encode = lambda i, row: images.Encoded(
+      row[image_key],
+      row[label_key] if label_key else None,
+      f'example {i} of split {split!r}',
+    )
+    return [encode(i, row) for i, row in zip(indices, rows, strict=True)]
 
   source = images.ImageSource(name, len(records), read, shape, image_size)
   classes = builder.info.features[label_key].num_classes if label_key else 0
@@ -212,11 +211,20 @@ def _records(name: str, directory, builder, split: str, image_key: str):
     raise _damaged(name, directory, error) from error
 
 
-def _read_rows(name: str, directory, records, indices) -> list[dict[str, Any]]:
+def _read_rows(name, directory, records, keys, indices) -> list[dict[str, Any]]:
   try:
-    return records.__getitems__(list(indices))
+    # A thread pool serves many at once: the faster way for many, not for one.
+    rows = (
+      [records[indices[0]]]
+      if len(indices) == 1
+      else records.__getitems__(list(indices))
+    )
   except (RuntimeError, ValueError, KeyError) as error:
     raise _damaged(name, directory, error) from error
+  # A file cut at a multiple of 64 KB gives empty records, and no error.
+  if any(row.get(key) is None for row in rows for key in keys):
+    raise _damaged(name, directory, 'it has empty examples')
+  return rows
 
 
 def _damaged(name: str, directory, error) -> ValueError:

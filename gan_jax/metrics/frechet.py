@@ -68,7 +68,7 @@ def merge(a: Moments, b: Moments) -> Moments:
   """
   if a.mean.shape != b.mean.shape:
     raise ValueError(
-      f'Moments of {a.mean.size} and of {b.mean.size} features cannot be merged.'
+      f'Moments of {a.mean.size} and of {b.mean.size} features do not merge.'
     )
   count = a.count + b.count
   step = b.mean - a.mean

@@ -42,7 +42,7 @@ def area_average(images: np.ndarray, size: int) -> np.ndarray:
 
 
 def _overlaps(side, size):
-  """Share of every output cell that every input pixel covers, `[size, side]`."""
+  """Share of each output cell that each input pixel covers, `[size, side]`."""
   edges = np.arange(size + 1)[:, None] * (side / size)
   pixels = np.arange(side)[None]
   upper = np.minimum(edges[1:], pixels + 1)
