@@ -158,6 +158,7 @@ def evaluate_run(
     run.dataset,
     num_samples=num_samples,
     seed=run.seed,
+    split=run.config.get('data', {}).get('split', 'train'),
   )
   weights = 'averaged' if run.setup.averaging else 'raw'
   numbers = {'step': sampler.step, 'weights': weights, **numbers}

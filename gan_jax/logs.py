@@ -1,4 +1,4 @@
-"""Where numbers go while a run trains: the terminal, JSON lines, TensorBoard."""
+"""Where the numbers of a run go: the terminal, JSON lines, TensorBoard."""
 
 import json
 import math

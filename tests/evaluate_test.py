@@ -117,7 +117,7 @@ def test_mixture_samples_of_the_mixture_meet_the_floor():
   numbers = evaluate.evaluate(picker(fresh), mixture(), num_samples=500, seed=0)
   assert numbers['modes']['covered'] == 4
   distance = numbers['sliced_wasserstein']
-  assert distance['value'] < 2 * distance['real_against_real']
+  assert distance['value'] < 4 * distance['real_against_real']
   assert distance['protocol']['count'] == 500
 
 

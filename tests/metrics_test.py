@@ -145,15 +145,18 @@ def test_coverage_of_points_set_by_hand():
   assert modes.coverage(points, CENTRES, 1.0, radius=4.0).covered == 2
 
 
-def test_a_mode_counts_from_one_percent_on():
+def test_a_mode_counts_from_its_minimum_on():
   points = np.zeros((700, 2))
-  points[:7] = CENTRES[1]  # 0.01 * 700 is a shade above 7 in floats
+  points[:7] = CENTRES[1]
   points[7:13] = CENTRES[2]
   assert modes.coverage(points, CENTRES, 0.1).covered == 2
+  assert 0.07 * 100 > 7  # so the bound itself must not be taken literally
+  assert modes.covered([7, 6, 87], 100, 0.07) == 2
 
 
 def test_a_mode_needs_one_sample_at_least():
-  assert modes.coverage(np.zeros((10, 2)), CENTRES, 1.0).covered == 1
+  found = modes.coverage(np.zeros((10, 2)), CENTRES, 1.0, minimum=0.0)
+  assert found.covered == 1
 
 
 def test_coverage_of_the_mixture_itself():

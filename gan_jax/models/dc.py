@@ -71,6 +71,8 @@ class Discriminator(nn.Module):
   image_size: int = 32
   channels: int = 3
   init_std: float = 0.01
+  # Relativistic losses do not see it, so Adam would multiply rounding noise.
+  final_bias: bool = True
 
   def __post_init__(self):
     super().__post_init__()
@@ -94,7 +96,7 @@ class Discriminator(nn.Module):
       )(x)
       x = nn.leaky_relu(x, 0.01)
     x = x.reshape(x.shape[0], -1)
-    return layers.Dense(1, name='dense')(x)[:, 0]
+    return layers.Dense(1, use_bias=self.final_bias, name='dense')(x)[:, 0]
 
 
 def _check(module) -> None:
