@@ -63,7 +63,6 @@ def loop_sides(
   """
   config = config or digits.get_config()
   window = max(config.checkpoint_every, config.sample_every, config.log_every)
-  config.num_steps = 3 * window
   run = train.build(config)
   return (
     lambda: _loop_speed(run, window),
