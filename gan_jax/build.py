@@ -15,6 +15,7 @@ import optax
 from gan_jax import (
   batch_game,
   data,
+  defaults,
   games,
   losses,
   models,
@@ -31,7 +32,6 @@ class Run(NamedTuple):
     setup: modules, loss, method and penalties.
     feed: the batches.
     num_steps: steps in all.
-    batch_size: examples a turn; sizes the check of shapes before training.
     dataset: for pictures and evaluation, or None.
     seed: of parameters, latents and order.
     steps_per_call: the intervals and num_steps are multiples of it.
@@ -98,13 +98,15 @@ def game_defaults(name: str, **changes: Any) -> dict[str, Any]:
   """
   if name not in METHODS:
     raise ValueError(f'game={name!r} is not one of {sorted(METHODS)}.')
-  defaults = METHODS[name].defaults
-  unknown = sorted(changes.keys() - defaults.keys())
+  known = METHODS[name].defaults
+  unknown = sorted(changes.keys() - known.keys())
   if unknown:
     raise ValueError(
-      f'game {name!r} has no argument {unknown}; it has {sorted(defaults)}.'
+      f'game {name!r} has no argument {unknown}; it has {sorted(known)}.'
     )
-  return dict(name=name, **defaults | changes)
+  for argument, value in changes.items():
+    _check_type(f'game.{argument}', value, known[argument])
+  return dict(name=name, **known | changes)
 
 
 def build(config: ml_collections.ConfigDict) -> Run:
@@ -113,15 +115,15 @@ def build(config: ml_collections.ConfigDict) -> Run:
   Raises:
     ValueError: some field is wrong; the message names it.
   """
+  _check_fields(config)
   _check_numbers(config)
   dataset = _prefixed('data: ', _load, config)
   setup = build_setup(config)
   example = dataset_shape(dataset)
   _check_shapes(setup, example)
   steps_per_call = config.steps_per_call or _automatic_steps(config, setup)
-  _check_intervals(config, steps_per_call)
   record = config.to_dict() | {'steps_per_call': steps_per_call}
-  return Run(
+  run = Run(
     setup=setup,
     feed=_prefixed('', data.feed, dataset, config.batch_size, config.seed),
     num_steps=config.num_steps,
@@ -135,6 +137,8 @@ def build(config: ml_collections.ConfigDict) -> Run:
     profile=(config.profile_start, config.profile_stop),
     config=record,
   )
+  _prefixed('', check_intervals, run)
+  return run
 
 
 def build_setup(config: ml_collections.ConfigDict) -> batch_game.Setup:
@@ -204,7 +208,8 @@ def _method(config):
   if not method.optimizers:
     return _prefixed('game: ', method.factory, **described)
   # The schedules count the player's own updates, which the method tells.
-  plain = method.factory(optax.identity(), optax.identity(), **described)
+  factory = functools.partial(_prefixed, 'game: ', method.factory, **described)
+  plain = factory(optax.identity(), optax.identity())
   o_g, o_d = (
     _prefixed(
       f'optimizer_{player}.',
@@ -215,7 +220,7 @@ def _method(config):
     )
     for player in 'gd'
   )
-  return _prefixed('game: ', method.factory, o_g, o_d, **described)
+  return factory(o_g, o_d)
 
 
 def build_optimizer(
@@ -231,10 +236,7 @@ def build_optimizer(
   Raises:
     ValueError: an unknown name or schedule, or a number out of range.
   """
-  if described.learning_rate <= 0 or not math.isfinite(described.learning_rate):
-    raise ValueError(
-      f'learning_rate={described.learning_rate} is not a positive number.'
-    )
+  _check_optimizer(described)
   scale = _one_of('name', described.name, _SCALES)
   schedule = build_schedule(described, num_steps)
   parts = [optax.clip_by_global_norm(described.clip_norm)]
@@ -245,6 +247,21 @@ def build_optimizer(
   by_update = lambda count: schedule(count // updates_per_step)
   parts.append(optax.scale_by_learning_rate(by_update))
   return optax.chain(*parts)
+
+
+def _check_optimizer(described):
+  rate = described.learning_rate
+  if not 0 < rate < math.inf:
+    raise ValueError(f'learning_rate={rate} is not a positive number.')
+  for field in ('b1', 'momentum'):  # below 0: Gidel et al. 2019
+    if not -1 < described[field] < 1:
+      raise ValueError(f'{field}={described[field]} is not in (-1, 1).')
+  for field in ('b2', 'decay'):
+    if not 0 <= described[field] < 1:
+      raise ValueError(f'{field}={described[field]} is not in [0, 1).')
+  for field in ('eps', 'warmup', 'decay_start', 'clip_norm', 'weight_decay'):
+    if not 0 <= described[field] < math.inf:
+      raise ValueError(f'{field}={described[field]} is not in [0, inf).')
 
 
 def _rmsprop(c):
@@ -314,11 +331,47 @@ def _projection(bound):
   )
 
 
+def _check_fields(config):
+  """A file may have made or replaced fields without any check."""
+  has, wants = config.to_dict(), defaults.get_config().to_dict()
+  _check_group('config', has, wants)
+  for group in ('data', 'penalties', 'optimizer_g', 'optimizer_d'):
+    _check_group(f'config.{group}', has[group], wants[group])
+  for group in ('generator', 'discriminator', 'game'):
+    if not isinstance(has[group].get('name'), str):
+      raise ValueError(f'config.{group}.name is missing; it must be a name.')
+
+
+def _check_group(group, has, wants):
+  unknown, missing = sorted(has.keys() - wants), sorted(wants.keys() - has)
+  if unknown:
+    raise ValueError(f'{group} has no {unknown}; it has {sorted(wants)}.')
+  if missing:
+    raise ValueError(
+      f'{group} lacks {missing}; a config starts from defaults.get_config(), '
+      'an optimizer from defaults.optimizer().'
+    )
+  for field, default in wants.items():
+    _check_type(f'{group}.{field}', has[field], default)
+
+
+def _check_type(field, value, like):
+  fits = (int, float) if isinstance(like, float) else type(like)
+  is_flag = isinstance(value, bool)
+  if not isinstance(value, fits) or is_flag != isinstance(like, bool):
+    raise ValueError(
+      f'{field}={value!r} is of type {type(value).__name__}, not '
+      f'{type(like).__name__}.'
+    )
+
+
 def _check_numbers(config):
   positive = ('num_steps', 'batch_size', 'lazy', 'keep_checkpoints')
   for field in positive:
     if config[field] < 1:
       raise ValueError(f'config.{field}={config[field]} is less than 1.')
+  if config.num_samples < 2:
+    raise ValueError(f'config.num_samples={config.num_samples} is less than 2.')
   not_negative = (
     'seed',
     'steps_per_call',
@@ -330,8 +383,10 @@ def _check_numbers(config):
     'profile_start',
   )
   for field in not_negative:
-    if not config[field] >= 0:
-      raise ValueError(f'config.{field}={config[field]} is negative.')
+    if not 0 <= config[field] < math.inf:
+      raise ValueError(f'config.{field}={config[field]} is not in [0, inf).')
+  if config.seed >= 2**32:  # jax.random.key takes it modulo that
+    raise ValueError(f'config.seed={config.seed} is not below 2**32.')
   for name, weight in config.penalties.items():
     if not 0 <= weight < math.inf:
       raise ValueError(f'config.penalties.{name}={weight} is not in [0, inf).')
@@ -384,25 +439,22 @@ def _automatic_steps(config, setup):
   convolutions = any(kernel.ndim == 4 for kernel in kernels)
   if convolutions and jax.default_backend() == 'cpu':
     return 1
-  together = math.gcd(config.num_steps, *_intervals(config).values())
+  together = math.gcd(
+    config.num_steps,
+    config.log_every,
+    config.sample_every,
+    config.checkpoint_every,
+  )
   fitting = range(1, min(together, _MAX_STEPS_PER_CALL) + 1)
   return max(k for k in fitting if together % k == 0)
 
 
-def _intervals(config):
-  fields = ('log_every', 'sample_every', 'checkpoint_every')
-  return {field: config[field] for field in fields}
-
-
-def _check_intervals(config, steps_per_call):
-  for field, every in _intervals(config).items():
-    if every % steps_per_call:
+def check_intervals(run: Run) -> None:
+  """Raises ValueError if an interval does not end where a call does."""
+  for field in ('num_steps', 'log_every', 'sample_every', 'checkpoint_every'):
+    steps = getattr(run, field)
+    if steps % run.steps_per_call:
       raise ValueError(
-        f'config.{field}={every} is not a multiple of '
-        f'config.steps_per_call={steps_per_call}.'
+        f'{field}={steps} is not a multiple of '
+        f'steps_per_call={run.steps_per_call}.'
       )
-  if config.num_steps % steps_per_call:
-    raise ValueError(
-      f'config.num_steps={config.num_steps} is not a multiple of '
-      f'config.steps_per_call={steps_per_call}.'
-    )

@@ -49,13 +49,17 @@ def load(workdir: str | os.PathLike, *, averaged: bool = True) -> Sampler:
     workdir.WorkdirError: the folder holds no run.
     checkpoints.CheckpointError: it has no checkpoint that is whole.
   """
-  path = pathlib.Path(workdir) / 'config.json'
-  if not path.exists():
+  config = workdirs.recorded(workdir)
+  if config is None:
     raise workdirs.WorkdirError(
       f'workdir={str(workdir)!r} holds no config.json, so it is no run.'
     )
-  config = ml_collections.ConfigDict(json.loads(path.read_text()))
-  setup = build.build_setup(config)
+  if not config:
+    raise workdirs.WorkdirError(
+      f'workdir={str(workdir)!r} is of a run that was built by hand; give its '
+      'setup to generate.load_setup.'
+    )
+  setup = build.build_setup(ml_collections.ConfigDict(config))
   return load_setup(setup, workdir, averaged=averaged)
 
 
@@ -85,14 +89,20 @@ def _sampler(setup, variables, step):
 
 
 def make_picture(run: build.Run, workdir: pathlib.Path) -> Callable:
-  """A function `(state, step) -> path` that draws samples of fixed latents."""
+  """A function `(state, step) -> path` that draws samples of fixed latents.
+
+  It raises FloatingPointError where one is not finite.
+  """
   generate = steps.make_sampler(run.setup)
   images = len(_example_shape(run.setup)) == 3
   z = _fixed_latents(run, _GRID if images else _POINTS)
 
   def picture(state, step):
     variables = steps.generator_variables(state, averaged=True)
-    return _draw(run, generate(variables, z), workdir, step)
+    examples = generate(variables, z)
+    if not np.isfinite(examples).all():
+      raise FloatingPointError('a sample of the generator is not finite')
+    return _draw(run, examples, workdir, step)
 
   return picture
 

@@ -6,6 +6,7 @@ signal ended the run after saving it.
 """
 
 import os
+import re
 import sys
 
 from absl import flags
@@ -26,7 +27,9 @@ _MODE = flags.DEFINE_enum(
 _MISTAKES = (
   flags.Error,
   AttributeError,  # a typo in a config field, with "Did you mean"
+  ImportError,
   KeyError,
+  NameError,
   TypeError,
   ValueError,
   OSError,
@@ -44,22 +47,26 @@ def main(argv: list[str] | None = None) -> int:
   try:
     config = _parse(argv)
   except _MISTAKES as error:
-    return _fail(_words(error))
+    return _fail(_words(error, argv))
   # Imported late: a typo should not wait for JAX.
   from gan_jax import checkpoints, train, workdir
 
   _cache(config.compilation_cache)
   try:
     run = train.build(config)
-  except ValueError as error:
+  except (ValueError, TypeError) as error:
     return _fail(str(error))
-  try:
-    _MODES[_MODE.value](run, config)
-  except (
+  mistakes = (
     workdir.WorkdirError,
     checkpoints.CheckpointError,
     train.Diverged,
-  ) as error:
+    OSError,  # a full disk
+  )
+  if _MODE.value != 'train':
+    mistakes += (ValueError,)  # too few samples, or a diverged generator
+  try:
+    _MODES[_MODE.value](run, config)
+  except mistakes as error:
     return _fail(str(error))
   except train.Interrupted as error:
     print(error, file=sys.stderr)
@@ -70,21 +77,49 @@ def main(argv: list[str] | None = None) -> int:
 def _parse(argv):
   rest = flags.FLAGS(argv)
   if len(rest) > 1:
-    raise flags.UsageError(f'unexpected argument {rest[1]!r}.')
+    raise flags.Error(f'unexpected argument {rest[1]!r}; flags begin with --.')
   for name, flag in (('config', _CONFIG), ('workdir', _WORKDIR)):
-    if not flag.value:
-      raise flags.UsageError(f'--{name} is needed.')
+    if flag.value in (None, ''):
+      raise flags.Error(f'--{name} is needed: {flags.FLAGS[name].help}')
+  # For a file that could not be read, any field raises OSError.
+  if not hasattr(_CONFIG.value, 'num_steps'):
+    raise flags.Error(
+      '--config must be a file whose get_config() returns the fields of '
+      'gan_jax.defaults.get_config().'
+    )
   return _CONFIG.value
 
 
-def _words(error):
-  """One line; absl and ml_collections wrap some messages over several."""
-  text = str(error.args[0]) if isinstance(error, KeyError) else str(error)
-  return ' '.join(text.split()) or type(error).__name__
+def _words(error, argv):
+  """What was wrong with the flags; ml_collections wraps it in a lot more."""
+  if isinstance(error, OSError):
+    reason = str(error).splitlines()[-1].strip()
+    return f'--config cannot be read: {reason}'
+  if 'Traceback' in str(error):  # of an error in the config file
+    while error.__context__ is not None:
+      error = error.__context__
+    return f'--config: {error}'
+  if isinstance(error, (AttributeError, KeyError)):
+    return _unknown_field(str(error.args[0]), argv)
+  return str(error) if isinstance(error, flags.Error) else f'--config: {error}'
+
+
+def _unknown_field(text, argv):
+  # Quoted once more than it should be, with a list of all fields.
+  text = text.removeprefix("'").replace("\\'", "'").replace('\\n', ' ')
+  text = re.sub('Other fields present:.*?(?=Did you mean|$)', '', text)
+  name = re.search(r'\w+', text)
+  for argument in argv:
+    field = argument.partition('=')[0]
+    if name and field.startswith('--config.') and field.endswith(name[0]):
+      hint = re.search('Did you mean.*', text)
+      hint = hint[0] if hint else 'Only fields of the file can be changed here.'
+      return f'{argument}: the config has no such field. {hint}'
+  return f'--config: {text}'
 
 
 def _fail(text):
-  print(f'error: {text}', file=sys.stderr)
+  print(f'error: {" ".join(text.split())}', file=sys.stderr)
   return 2
 
 

@@ -78,7 +78,9 @@ def train(
     checkpoints.CheckpointError: there are checkpoints, but none is whole.
     Diverged: a loss is not finite; the last good checkpoint stays.
     Interrupted: SIGINT or SIGTERM came; the state is saved.
+    ValueError: an interval is not a multiple of `steps_per_call`.
   """
+  building.check_intervals(run)
   changes = workdirs.check(workdir, run.config)
   with workdirs.claim(workdir) as path:
     for change in changes:
@@ -106,34 +108,47 @@ def _start(run, path, say):
   if restored is None:
     key = jax.random.key(run.seed)
     return _Progress(step.init(run.setup, key), 0, [])
+  _check_boundary(restored.step, run.steps_per_call)
   say(f'resuming from the checkpoint of step {restored.step}.')
   run.feed.restore(restored.host['feed'])
   pending = {k: np.array(v) for k, v in restored.host['pending'].items()}
   return _Progress(restored.state, restored.step, [pending] if pending else [])
 
 
+def _check_boundary(done, steps_per_call):
+  """From elsewhere, no call would end at a due step or at the last one."""
+  if done % steps_per_call:
+    raise workdirs.WorkdirError(
+      f'steps_per_call={steps_per_call} does not divide the step of the '
+      f'checkpoint, {done}; {math.gcd(done, steps_per_call)} does.'
+    )
+
+
 def _play(run, path, progress, say):
   with (
     contextlib.closing(logs.Writer(path, start=progress.done)) as writer,
     _signals() as received,
+    _Profiler(run.profile, path / 'profile') as profiler,
     _Background() as background,
   ):
-    return _loop(run, path, progress, writer, background, received, say)
+    return _loop(
+      run, path, progress, writer, profiler, background, received, say
+    )
 
 
-def _loop(run, path, progress, writer, background, received, say):
+def _loop(run, path, progress, writer, profiler, background, received, say):
   state, start, pending = progress
   call = step.make_call(run.setup, run.feed.pick, run.steps_per_call)
   resident = jax.device_put(run.feed.resident)
   picture = generate.make_picture(run, path)
-  show = lambda state, done: writer.image(done, picture(state, done))
+  show = lambda state, done: writer.image(done, _drawn(picture, state, done))
   if start == 0 and run.sample_every:
     show(state, 0)
   clock = logs.Clock(start)
   for first in range(start, run.num_steps, run.steps_per_call):
-    with _profile(run, path, first):
-      state, metrics = call(state, resident, _fed(run, first), first)
     done = first + run.steps_per_call
+    profiler.switch(first, done, state)
+    state, metrics = call(state, resident, _fed(run, first), first)
     pending.append(metrics)
     if first == start:
       # The first call compiles; the speed that is shown leaves it out.
@@ -141,14 +156,16 @@ def _loop(run, path, progress, writer, background, received, say):
       clock.restart(done)
     stop = received[0] if received else None
     save = stop or done == run.num_steps or _due(done, run.checkpoint_every)
-    if save or _due(done, run.log_every):
-      pending = [_finite(_gather(pending), done)]
-    if _due(done, run.log_every):
+    log, sample = _due(done, run.log_every), _due(done, run.sample_every)
+    if save or sample or log:
+      pending = [_finite(_gather(pending), done, run.setup.method.turns)]
+    if save or sample:
+      _check_players(state, done)
+    if log:
       _log(pending.pop(), done, run, clock, writer, say)
-    if _due(done, run.sample_every):
+    if sample:
       background.run(show, _copy(state), done)
     if save:
-      _check_players(state, done)
       # Read here: the stream moves on while the thread writes.
       host = {'feed': run.feed.state(), 'pending': _listed(pending)}
       background.run(_save, run, path, _copy(state), done, host)
@@ -204,20 +221,31 @@ def _gather(pending):
   return {k: np.concatenate([p[k] for p in pending]) for k in pending[0]}
 
 
-def _finite(values, done):
+def _finite(values, done, turns):
   """Returns the values if every loss is finite.
 
   Raises:
-    Diverged: names the first step and player that are not.
+    Diverged: names the first step, and in it the first player, that is not.
   """
-  for name, player in _PLAYER.items():
-    bad = np.flatnonzero(~np.isfinite(values.get(name, np.zeros(0))))
-    if bad.size:
-      at = done - len(values[name]) + int(bad[0]) + 1
-      raise Diverged(
-        f'{name} of {player} is {values[name][bad[0]]} at step {at}'
-      )
-  return values
+  first_mover = 'the discriminator' if turns[0] == 'd' else 'the generator'
+  # Within a step one player's NaN is the other's in the turns that follow.
+  names = sorted(_PLAYER, key=lambda name: _PLAYER[name] != first_mover)
+  bad = {n: np.flatnonzero(~np.isfinite(values.get(n, ()))) for n in names}
+  bad = {n: int(steps[0]) for n, steps in bad.items() if steps.size}
+  if not bad:
+    return values
+  name = min(bad, key=bad.get)
+  at = done - len(values[name]) + bad[name] + 1
+  raise Diverged(
+    f'{name} of {_PLAYER[name]} is {values[name][bad[name]]} at step {at}'
+  )
+
+
+def _drawn(picture, state, done):
+  try:
+    return picture(state, done)
+  except FloatingPointError as error:
+    raise Diverged(f'{error} at step {done}') from error
 
 
 def _log(values, done, run, clock, writer, say):
@@ -273,14 +301,27 @@ def _signals() -> Iterator[list[int]]:
       signal.signal(signum, before)
 
 
-@contextlib.contextmanager
-def _profile(run: Run, path: pathlib.Path, first: int) -> Iterator[None]:
-  """Traces the calls from the first to the last step of `run.profile`."""
-  begin, end = run.profile
-  last = first + run.steps_per_call
-  if begin < end and first <= begin < last:
-    jax.profiler.start_trace(path / 'profile')
-  yield
-  if begin < end and (first < end <= last):
-    jax.effects_barrier()
-    jax.profiler.stop_trace()
+class _Profiler:
+  """Traces the calls that play steps between the two of `run.profile`."""
+
+  def __init__(self, steps: tuple[int, int], path: pathlib.Path):
+    self._steps, self._path, self._on = steps, path, False
+
+  def __enter__(self):
+    return self
+
+  def switch(self, first: int, last: int, state: step.TrainState) -> None:
+    """Starts or stops before the call that plays steps first to last."""
+    begin, end = self._steps
+    due = max(first, begin) < min(last, end)
+    if due != self._on:
+      jax.block_until_ready(state)
+      if due:
+        jax.profiler.start_trace(self._path)
+      else:
+        jax.profiler.stop_trace()
+      self._on = due
+
+  def __exit__(self, *raised):
+    if self._on:
+      jax.profiler.stop_trace()

@@ -78,22 +78,15 @@ def check(workdir: str | os.PathLike, config: dict[str, Any]) -> list[str]:
   Raises:
     WorkdirError: something differs that may not; or the record is unreadable.
   """
-  path = pathlib.Path(workdir) / 'config.json'
-  if not path.exists():
+  record = recorded(workdir)
+  if record is None:
     return []
-  try:
-    recorded = _flat(json.loads(path.read_text()))
-  except ValueError as error:
-    raise WorkdirError(
-      f'{path} is not valid JSON ({error}); restore it, or give another '
-      'workdir.'
-    ) from error
-  asked = _flat(json.loads(json.dumps(config)))
-  names = sorted(recorded.keys() | asked.keys())
+  before, asked = _flat(record), _flat(json.loads(json.dumps(config)))
+  names = sorted(before.keys() | asked.keys())
   different = [
-    (n, f'{n}: {recorded.get(n)!r} -> {asked.get(n)!r}')
+    (n, f'{n}: {before.get(n)!r} -> {asked.get(n)!r}')
     for n in names
-    if recorded.get(n) != asked.get(n)
+    if before.get(n) != asked.get(n)
   ]
   forbidden = [text for n, text in different if n not in CHANGEABLE]
   if forbidden:
@@ -102,6 +95,31 @@ def check(workdir: str | os.PathLike, config: dict[str, Any]) -> list[str]:
       f'{"; ".join(forbidden)}. Use the recorded values or a new workdir.'
     )
   return [text for _, text in different]
+
+
+def recorded(workdir: str | os.PathLike) -> dict[str, Any] | None:
+  """What `config.json` holds, or None where there is none.
+
+  Raises:
+    WorkdirError: it cannot be read, or holds something else.
+  """
+  path = pathlib.Path(workdir) / 'config.json'
+  try:
+    config = json.loads(path.read_text())
+  except (FileNotFoundError, NotADirectoryError):
+    return None
+  except OSError as error:
+    raise WorkdirError(f'{path} cannot be read: {error.strerror}.') from error
+  except ValueError as error:
+    raise WorkdirError(
+      f'{path} is not valid JSON ({error}); restore it, or give another '
+      'workdir.'
+    ) from error
+  if not isinstance(config, dict):
+    raise WorkdirError(
+      f'{path} holds no config; restore it, or give another workdir.'
+    )
+  return config
 
 
 def record(workdir: pathlib.Path, config: dict[str, Any]) -> None:

@@ -12,7 +12,8 @@ import sys
 from configs import digits
 
 _SMALLEST_SHARE = 0.04
-_LARGEST_DISTANCE = 1.0
+# Seeds 0 to 4 gave 1.5 to 2.1; a missing class adds about 4.
+_LARGEST_DISTANCE = 3.0
 
 
 def failures(numbers: dict) -> list[str]:

@@ -136,7 +136,20 @@ def test_reads_every_pixel_and_label_without_tensorflow(tmp_path):
   np.testing.assert_array_equal(test.examples, images[:2])
   part = data.load('tiny', split='train[2:5]', data_dir=str(tmp_path))
   np.testing.assert_array_equal(part.examples, images[2:5])
-  assert 'tensorflow' not in sys.modules and 'cv2' not in sys.modules
+
+
+def test_reading_imports_neither_tensorflow_nor_opencv(tmp_path):
+  write_prepared(tmp_path, 'tiny', pixels(8))
+  program = (
+    'import sys; from gan_jax import data; '
+    f'data.load("tiny", data_dir={str(tmp_path)!r}); '
+    'print([m for m in ("tensorflow", "cv2") if m in sys.modules])'
+  )
+  # In a process of its own: other tests' packages may import them.
+  done = subprocess.run(
+    [sys.executable, '-c', program], capture_output=True, text=True, check=True
+  )
+  assert done.stdout.strip() == '[]'
 
 
 def test_configuration_one_channel_and_the_newest_version(tmp_path):
