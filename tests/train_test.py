@@ -295,6 +295,7 @@ def test_points_from_config_to_pictures_and_back(tmp_path):
   assert path.name == '00000100.png'
 
 
+@pytest.mark.slow
 def test_one_and_five_steps_a_call_agree(tmp_path):
   states = []
   for steps_per_call in (1, 5):
