@@ -8,13 +8,22 @@ import numpy as np
 import optax
 import pytest
 
-from gan_jax import batch_game, build, data, defaults, losses, step, train
+from gan_jax import (
+  batch_game,
+  build,
+  data,
+  defaults,
+  losses,
+  optimizers,
+  step,
+  train,
+)
 
 
 def optimizer(name='sgd', num_steps=100, updates_per_step=1, **changes):
   described = defaults.optimizer(name, **({'learning_rate': 0.1} | changes))
   described = ml_collections.ConfigDict(described)
-  return build.build_optimizer(described, num_steps, updates_per_step)
+  return optimizers.build(described, num_steps, updates_per_step)
 
 
 def moves(transformation, grads, params=None):
@@ -29,7 +38,7 @@ def moves(transformation, grads, params=None):
 
 def schedule(num_steps=100, **changes):
   described = defaults.optimizer(learning_rate=0.8, **changes)
-  return build.build_schedule(ml_collections.ConfigDict(described), num_steps)
+  return optimizers.schedule(ml_collections.ConfigDict(described), num_steps)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from configs import cifar10_landscape, digits, toy
-from gan_jax import build, defaults, train
+from gan_jax import build, defaults, optimizers, train
 from gan_jax.data import toy as toy_sets
 
 FOLDER = pathlib.Path(defaults.__file__).parents[1] / 'configs'
@@ -118,7 +118,7 @@ def test_landscape_follows_the_published_protocol():
     (config.optimizer_d, 2e-4),
   ):
     assert (described.name, described.b1, described.b2) == ('adam', 0.5, 0.999)
-    schedule = build.build_schedule(described, config.num_steps)
+    schedule = optimizers.schedule(described, config.num_steps)
     # Constant for half of the run, then a straight line to 0.
     at = [0, 49_999, 50_000, 75_000, 99_999, 100_000]
     expected = [rate, rate, rate, rate / 2, rate / 50_000, 0]

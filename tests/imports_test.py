@@ -32,10 +32,19 @@ ARROWS = {
   'pictures': set(),
   'workdir': set(),
   'defaults': set(),
+  'optimizers': set(),
   'batch_game': CORE | {'data'},
   'step': CORE | {'models', 'batch_game'},
   'build': CORE
-  | {'models', 'data', 'batch_game', 'step', 'defaults', 'parallel'},
+  | {
+    'models',
+    'data',
+    'batch_game',
+    'step',
+    'defaults',
+    'optimizers',
+    'parallel',
+  },
   'evaluate': {'metrics', 'data'},
   'generate': CORE
   | {'models', 'data', 'batch_game', 'step', 'build', 'checkpoints', 'evaluate'}

@@ -16,6 +16,7 @@ import optax
 import pytest
 from PIL import Image
 
+import gan_jax
 from configs import toy
 from gan_jax import (
   checkpoints,
@@ -289,7 +290,7 @@ def test_points_from_config_to_pictures_and_back(tmp_path):
   for averaged in (True, False):
     variables = step.generator_variables(state, averaged=averaged)
     expected = run.setup.generator.apply(variables, z)
-    sampler = generate.load(tmp_path, averaged=averaged)
+    sampler = gan_jax.load(tmp_path, averaged=averaged)
     np.testing.assert_allclose(sampler.decode(z), expected, rtol=1e-6)
   (path,) = generate.sample(run, tmp_path)
   assert path.name == '00000100.png'

@@ -1,0 +1,95 @@
+"""A player's optimizer and learning-rate schedule from their config fields."""
+
+import math
+
+import ml_collections
+import optax
+
+
+def build(
+  described: ml_collections.ConfigDict, num_steps: int, updates_per_step: int
+) -> optax.GradientTransformation:
+  """An optax optimizer from the fields of `defaults.optimizer`.
+
+  Args:
+    described: the fields.
+    num_steps: of the run; where the schedule ends.
+    updates_per_step: how often its player moves in a step.
+
+  Raises:
+    ValueError: an unknown name or schedule, or a number out of range.
+  """
+  _check_optimizer(described)
+  scale = _one_of('name', described.name, _SCALES)
+  rate = schedule(described, num_steps)
+  parts = [optax.clip_by_global_norm(described.clip_norm)]
+  parts = parts if described.clip_norm else []
+  parts.append(scale(described))
+  if described.weight_decay:
+    parts.append(optax.add_decayed_weights(described.weight_decay))
+  by_update = lambda count: rate(count // updates_per_step)
+  parts.append(optax.scale_by_learning_rate(by_update))
+  return optax.chain(*parts)
+
+
+def _check_optimizer(described):
+  rate = described.learning_rate
+  if not 0 < rate < math.inf:
+    raise ValueError(f'learning_rate={rate} is not a positive number.')
+  for field in ('b1', 'momentum'):  # below 0: Gidel et al. 2019
+    if not -1 < described[field] < 1:
+      raise ValueError(f'{field}={described[field]} is not in (-1, 1).')
+  for field in ('b2', 'decay'):
+    if not 0 <= described[field] < 1:
+      raise ValueError(f'{field}={described[field]} is not in [0, 1).')
+  for field in ('eps', 'warmup', 'decay_start', 'clip_norm', 'weight_decay'):
+    if not 0 <= described[field] < math.inf:
+      raise ValueError(f'{field}={described[field]} is not in [0, inf).')
+
+
+def _rmsprop(c):
+  parts = [optax.scale_by_rms(c.decay, c.eps, eps_in_sqrt=False)]
+  if c.momentum:
+    parts.append(optax.trace(c.momentum))
+  return optax.chain(*parts)
+
+
+_SCALES = {
+  'adam': lambda c: optax.scale_by_adam(c.b1, c.b2, c.eps),
+  'rmsprop': _rmsprop,
+  'sgd': lambda c: optax.trace(c.momentum) if c.momentum else optax.identity(),
+}
+
+
+def schedule(
+  described: ml_collections.ConfigDict, num_steps: int
+) -> optax.Schedule:
+  """Learning rate by training step: growth, a plateau, then the fall."""
+  rate = described.learning_rate
+  start = max(described.decay_start, described.warmup)
+  if described.schedule != 'constant' and start >= num_steps:
+    raise ValueError(
+      f'decay_start={described.decay_start} and warmup={described.warmup} '
+      f'leave no step of {num_steps} for schedule={described.schedule!r}.'
+    )
+  fall = _one_of('schedule', described.schedule, _FALLS)
+  fall = fall(rate, num_steps - start)
+  if not described.warmup:
+    return optax.join_schedules([optax.constant_schedule(rate), fall], [start])
+  grow = optax.linear_schedule(0.0, rate, described.warmup)
+  return optax.join_schedules(
+    [grow, optax.constant_schedule(rate), fall], [described.warmup, start]
+  )
+
+
+_FALLS = {
+  'constant': lambda rate, steps: optax.constant_schedule(rate),
+  'linear': lambda rate, steps: optax.linear_schedule(rate, 0.0, steps),
+  'cosine': lambda rate, steps: optax.cosine_decay_schedule(rate, steps),
+}
+
+
+def _one_of(field, name, table):
+  if name not in table:
+    raise ValueError(f'{field}={name!r} is not one of {sorted(table)}.')
+  return table[name]
