@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+WORKDIR ?= runs/quickstart
 INSTALLED := $(VENV)/.installed
 
 .PHONY: install quickstart test test-slow lint benchmark clean
@@ -16,7 +17,7 @@ $(INSTALLED): pyproject.toml requirements.txt
 	touch $@
 
 quickstart: $(INSTALLED)
-	$(BIN)/python -m launch.quickstart
+	$(BIN)/python -m launch.quickstart --workdir=$(WORKDIR)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 -m 'not slow'

@@ -48,17 +48,31 @@ def save(
     state: pytree of arrays.
     host: JSON-able; what is not an array, such as the position in a stream.
     keep: how many to leave, at least 1.
+
+  Raises:
+    CheckpointError: it cannot be written; those before it stay.
   """
   directory = pathlib.Path(directory).absolute()
   target = directory / f'{step:08d}'
   if target.exists():
     shutil.rmtree(target)
   target.mkdir(parents=True)
-  with ocp.StandardCheckpointer() as checkpointer:
-    checkpointer.save(target / 'state', state)
-  (target / 'host.json').write_text(json.dumps(host))
-  _write_durably(target / _SUMS, _sums(target))
-  for old in _folders(directory)[keep:]:
+  try:
+    with ocp.StandardCheckpointer() as checkpointer:
+      checkpointer.save(target / 'state', state)
+    (target / 'host.json').write_text(json.dumps(host))
+    for path in [*_files(target), target / 'state', target]:
+      _sync(path)
+    _write_durably(target / _SUMS, _sums(target))
+    _sync(target)
+  except (OSError, ValueError) as error:  # orbax: RESOURCE_EXHAUSTED
+    shutil.rmtree(target, ignore_errors=True)
+    raise CheckpointError(
+      f'checkpoint {target} cannot be written: {error}'
+    ) from error
+  # Later folders are of an abandoned time line, or were never finished.
+  whole = [s for s in steps(directory) if s <= step][:keep]
+  for old in set(_folders(directory)) - set(whole):
     shutil.rmtree(directory / f'{old:08d}')
 
 
@@ -132,9 +146,18 @@ def _digest(path):
     return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
+def _sync(path):
+  """Waits until a file or a folder is on the disk itself."""
+  descriptor = os.open(path, os.O_RDONLY)
+  try:
+    os.fsync(descriptor)
+  finally:
+    os.close(descriptor)
+
+
 def _damage(folder):
   """None where every file is as it was written, else what is wrong."""
-  lines = (folder / _SUMS).read_text().splitlines()
+  lines = (folder / _SUMS).read_text(errors='replace').splitlines()
   for line in lines:
     digest, _, name = line.partition('  ')
     path = folder / name

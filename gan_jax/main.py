@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
   _cache(config.compilation_cache)
   try:
     run = train.build(config)
-  except (ValueError, TypeError) as error:
+  except (ValueError, TypeError, OSError, ImportError) as error:
     return _fail(str(error))
   mistakes = (
     workdir.WorkdirError,

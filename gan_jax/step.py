@@ -55,7 +55,8 @@ def init(setup: Setup, key: jax.Array) -> TrainState:
   return TrainState(
     players,
     games.Players(state_g, state_d),
-    setup.method.init(players),
+    # Copies, so that a method may keep its players: the state is donated.
+    setup.method.init(jax.tree.map(jnp.copy, players)),
     averaged,
     jnp.zeros((), jnp.int32),
     key_run,
@@ -129,7 +130,7 @@ def _play_turn(state, batch, turn, setup, penalize):
     opt_state=opt_state,
     averaged=averaged,
   )
-  return state, _turn_metrics(info, setup.axis_name)
+  return state, _turn_metrics(info, movers, setup.axis_name)
 
 
 def _decay(decay, step):
@@ -167,14 +168,17 @@ def _next_model_state(model_state, info, movers):
   )
 
 
-def _turn_metrics(info, axis_name):
-  metrics = {}
-  for aux in (info.aux_g, info.aux_d):
-    metrics |= aux['metrics'] if aux is not None else {}
+def _turn_metrics(info, movers, axis_name):
+  """Each player's loss and the critic's metrics, in its own turns.
+
+  A zero-sum payoff gives both in every turn, but with penalties only where the
+  critic moves.
+  """
+  metrics = dict(info.aux_d['metrics']) if 'd' in movers else {}
   if axis_name is not None:
     metrics = jax.lax.pmean(metrics, axis_name)
-  seen = {'loss_g': info.loss_g, 'loss_d': info.loss_d}
-  seen = {name: loss for name, loss in seen.items() if loss is not None}
+  losses = info._asdict()
+  seen = {f'loss_{player}': losses[f'loss_{player}'] for player in movers}
   return metrics | seen | info.telemetry
 
 

@@ -106,6 +106,9 @@ def _start(run, path, say):
   like = jax.eval_shape(lambda: step.init(run.setup, jax.random.key(run.seed)))
   restored = checkpoints.restore_latest(path / 'checkpoints', like, say=say)
   if restored is None:
+    kept = workdirs.set_aside(path)
+    if kept:
+      say(f'{path} has no finished checkpoint: starting over, see {kept}.')
     key = jax.random.key(run.seed)
     return _Progress(step.init(run.setup, key), 0, [])
   _check_boundary(restored.step, run.steps_per_call)
@@ -159,6 +162,8 @@ def _loop(run, path, progress, writer, profiler, background, received, say):
     log, sample = _due(done, run.log_every), _due(done, run.sample_every)
     if save or sample or log:
       pending = [_finite(_gather(pending), done, run.setup.method.turns)]
+      if not run.log_every:
+        pending = []
     if save or sample:
       _check_players(state, done)
     if log:

@@ -141,13 +141,23 @@ def cut_metrics(workdir: pathlib.Path, step: int) -> None:
   if not path.exists():
     return
   kept = []
-  for line in path.read_text().splitlines(keepends=True):
+  text = path.read_text(errors='replace')
+  for line in text.splitlines(keepends=True):
     try:
       if line.endswith('\n') and json.loads(line)['step'] <= step:
         kept.append(line)
     except (ValueError, KeyError, TypeError):
       break
   replace(path, ''.join(kept))
+
+
+def set_aside(workdir: pathlib.Path) -> str | None:
+  """Moves the curve of a run that starts over; returns its new name, if any."""
+  path = workdir / 'metrics.jsonl'
+  if not path.exists() or not path.stat().st_size:
+    return None
+  os.replace(path, path.with_name('metrics.before.jsonl'))
+  return 'metrics.before.jsonl'
 
 
 def _flat(tree, prefix=''):

@@ -38,6 +38,23 @@ def main(argv: list[str] | None = None) -> int:
   parser.add_argument('--workdir', default='runs/quickstart')
   parser.add_argument('--seed', type=int, default=0)
   flags = parser.parse_args(argv)
+  from gan_jax import checkpoints, train, workdir
+
+  try:
+    return _play(flags)
+  except (
+    workdir.WorkdirError,
+    checkpoints.CheckpointError,
+    train.Diverged,
+  ) as error:
+    print(f'error: {error}', file=sys.stderr)
+    return 2
+  except train.Interrupted as error:
+    print(error, file=sys.stderr)
+    return 128 + error.signum
+
+
+def _play(flags):
   from gan_jax import generate, train
 
   config = digits.get_config()

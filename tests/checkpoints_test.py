@@ -50,6 +50,29 @@ def test_keeps_the_newest(tmp_path):
   assert checkpoints.steps(tmp_path) == [20, 15]
 
 
+def test_leftovers_never_push_a_whole_checkpoint_out(tmp_path):
+  save(tmp_path, 30, 1, keep=1)
+  save(tmp_path, 40, 2, keep=2)
+  (tmp_path / '00000040' / 'SHA256SUMS').unlink()
+  save(tmp_path, 35, 3, keep=1)
+  assert checkpoints.steps(tmp_path) == [35]
+  assert restore(tmp_path).host == {'value': 3}
+  assert not (tmp_path / '00000040').exists()
+
+
+def test_a_full_disk_is_one_error_and_leaves_the_others(tmp_path, monkeypatch):
+  save(tmp_path, 10, 1)
+
+  def full(path, text):
+    raise OSError(28, 'No space left on device')
+
+  monkeypatch.setattr(checkpoints, '_write_durably', full)
+  with pytest.raises(checkpoints.CheckpointError, match='No space left'):
+    save(tmp_path, 20, 2)
+  assert checkpoints.steps(tmp_path) == [10]
+  assert not (tmp_path / '00000020').exists()
+
+
 def test_an_unfinished_checkpoint_is_not_one(tmp_path):
   save(tmp_path, 10, 1)
   save(tmp_path, 20, 2)
@@ -81,7 +104,7 @@ def test_every_file_is_covered(tmp_path):
   save(tmp_path, 20, 2)
   folder = tmp_path / '00000020'
   for path in sorted(p for p in folder.rglob('*') if p.is_file()):
-    if path.name == 'SHA256SUMS' or not path.stat().st_size:
+    if not path.stat().st_size:
       continue
     content = path.read_bytes()
     flip_a_bit(path)

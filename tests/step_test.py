@@ -82,7 +82,8 @@ def test_alternating_descent():
   assert state.step == 1
   # The critic's loss is psi theta = 1 at (1, 1); in the generator's turn the
   # payoff is psi theta = 0.8.
-  np.testing.assert_allclose(metrics['fake_logit'], 0.8, rtol=1e-6)
+  np.testing.assert_allclose(metrics['fake_logit'], 1.0, rtol=1e-6)
+  np.testing.assert_allclose(metrics['loss_d'], 1.0, rtol=1e-6)
   np.testing.assert_allclose(metrics['loss_g'], -0.8, rtol=1e-6)
   np.testing.assert_allclose(metrics['gradient_equivalents'], 1.0)
 
