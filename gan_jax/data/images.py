@@ -20,6 +20,8 @@ _WORTH_THREADS = 16_384
 
 
 class Encoded(NamedTuple):
+  """An image as stored, before it is decoded."""
+
   data: bytes
   label: int | None
   where: str  # how an error names it

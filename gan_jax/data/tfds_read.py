@@ -61,6 +61,7 @@ def load(
 
 
 def prepare_command(name: str, data_dir: str = 'DIR') -> str:
+  """The command line that prepares a data set."""
   return f'python -m gan_jax.data prepare {name} --data_dir={data_dir}'
 
 

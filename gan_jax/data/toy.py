@@ -17,6 +17,8 @@ NUM_POINTS = 40_000
 
 
 class ToySet(NamedTuple):
+  """How a set of points is drawn, and what is known of it."""
+
   sample: Callable[[np.random.Generator], np.ndarray]  # generator -> [N, F]
   summary: str
   centres: np.ndarray | None = None  # [M, 2]
