@@ -128,8 +128,9 @@ def test_another_structure_is_an_error(tmp_path):
 
 def test_sums_are_those_of_sha256sum(tmp_path):
   save(tmp_path, 10, 1)
-  subprocess.run(
-    ['sha256sum', '--check', '--quiet', 'SHA256SUMS'],
-    cwd=tmp_path / '00000010',
-    check=True,
-  )
+  check = ['sha256sum', '--check', '--quiet', 'SHA256SUMS']
+  folder = tmp_path / '00000010'
+  assert subprocess.run(check, cwd=folder).returncode == 0
+  flip_a_bit(largest_file(folder))
+  done = subprocess.run(check, cwd=folder, capture_output=True)
+  assert done.returncode != 0
