@@ -8,7 +8,11 @@ from gan_jax import models
 @pytest.mark.parametrize(
   'name, options, message',
   [
-    ('dcgan', {}, r"^name='dcgan' is not one of \['cnn', 'dc', 'mlp'\]\.$"),
+    (
+      'dcgan',
+      {},
+      r"^name='dcgan' is not one of \['cnn', 'cnn256', 'dc', .*'resnet'\]\.$",
+    ),
     ('cnn', dict(depth=3), r"^depth=3 is not an option of 'cnn', which has: "),
     ('cnn', dict(depth=3), r'width=64, image_size=32, channels=3'),
     (

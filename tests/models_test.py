@@ -1,8 +1,5 @@
 """Networks: published sizes and numbers, values by hand, and state."""
 
-import os
-import pathlib
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,9 +41,10 @@ def _count(module):
     ('cnn', dict(width=64), 3_812_355, 2_935_872),
     ('cnn', dict(width=32), 1_218_051, 736_800),
     ('cnn', dict(width=16), 436_995, 185_616),
-    ('cnn', dict(width=64, image_size=48), 5_133_315, None),
-    ('cnn', dict(width=32, image_size=48), 1_878_531, None),
-    ('cnn', dict(width=16, image_size=48), 767_235, None),
+    # 48 px critics have 8 width (6^2 - 4^2) weights more than those of 32 px.
+    ('cnn', dict(width=64, image_size=48), 5_133_315, 2_935_872 + 10_240),
+    ('cnn', dict(width=32, image_size=48), 1_878_531, 736_800 + 5_120),
+    ('cnn', dict(width=16, image_size=48), 767_235, 185_616 + 2_560),
     ('dc', {}, 1_195_587, 662_977),
     # (2 + 1) 128 + (128 + 1) 128 + (128 + 1) 2, and ... 1.
     ('mlp', {}, 17_154, 17_025),
@@ -68,6 +66,59 @@ def test_parameter_counts_of_the_two_cluster_pair():
   assert _count(g) == 10 + 30 + 6
   assert _count(d) == 20 + 110 + 11
   assert _count(d.clone(final_bias=False)) == 20 + 110 + 10
+
+
+@pytest.mark.parametrize(
+  'both, only_g, only_d, generator, discriminator',
+  [
+    # Projection toy: 4-4-2-2 and 2-4-4-1, products only.
+    (
+      dict(use_bias=False),
+      dict(features=(4, 2), z_size=4, constant_input=True, output='strip'),
+      dict(features=(4, 4), input_scale=(100, 1)),
+      16 + 8 + 4,
+      8 + 16 + 4,
+    ),
+    # Two modes: six matrices of which four are 128 x 128.
+    (
+      dict(features=(128,) * 5, use_bias=False, initializer='orthogonal'),
+      dict(gain=0.8, z_size=512),
+      dict(gain=0.8),
+      512 * 128 + 4 * 128**2 + 128 * 2,
+      2 * 128 + 4 * 128**2 + 128,
+    ),
+    # Unrolled GAN: 256-128-128-2 and 2-128-128-1 with biases.
+    (
+      dict(activation='tanh', initializer='orthogonal', gain=1.4),
+      dict(z_size=256),
+      {},
+      257 * 128 + 129 * 128 + 129 * 2,
+      3 * 128 + 129 * 128 + 129,
+    ),
+    # Consensus optimization: four hidden layers of 16.
+    (
+      dict(features=(16,) * 4, initializer='glorot', bias_initializer='zeros'),
+      dict(z_size=16),
+      {},
+      4 * 17 * 16 + 17 * 2,
+      3 * 16 + 3 * 17 * 16 + 17,
+    ),
+    # WGAN-GP: three hidden layers of 512.
+    (
+      dict(features=(512,) * 3, activation='relu'),
+      {},
+      {},
+      3 * 512 + 2 * 513 * 512 + 513 * 2,
+      3 * 512 + 2 * 513 * 512 + 513,
+    ),
+  ],
+  ids=['projection', 'two_modes', 'unrolled', 'consensus', 'wgan_gp'],
+)
+def test_parameter_counts_of_toys(
+  both, only_g, only_d, generator, discriminator
+):
+  assert _count(models.generator('mlp', **both, **only_g)) == generator
+  assert _count(models.discriminator('mlp', **both, **only_d)) == discriminator
 
 
 TINY = [
@@ -216,6 +267,111 @@ def test_mlp_by_hand(activation, expected):
   np.testing.assert_allclose(actual, [[np.tanh(1 + expected)]], rtol=1e-6)
 
 
+def test_constant_input_and_strip_by_hand():
+  # Ones come in, whatever the latents are.
+  g = models.generator(
+    'mlp',
+    features=(),
+    constant_input=True,
+    use_bias=False,
+    output='strip',
+  )
+  t = np.log(4.0)
+  kernel = jnp.array([[0.0, 3 * t], [0.0, -t]])
+  variables = {'params': {'out': {'kernel': kernel}}}
+  # s = 0 and t = 2 log 4, so (4, 1/4): the middle of the strip.
+  actual = g.apply(variables, jnp.array([[7.0, 8.0], [0.0, 0.0]]))
+  np.testing.assert_allclose(actual, [[4.0, 0.25]] * 2, rtol=1e-6)
+  far = jnp.array([[50.0, 0.0], [50.0, 0.0]])
+  actual = g.apply({'params': {'out': {'kernel': far}}}, jnp.zeros((1, 2)))
+  np.testing.assert_allclose(actual, [[np.exp(0.5)] * 2], rtol=1e-6)
+
+
+def test_input_scale_by_hand():
+  d = models.discriminator(
+    'mlp', features=(), use_bias=False, input_scale=[100, 1]
+  )
+  variables = {'params': {'out': {'kernel': jnp.array([[0.5], [3.0]])}}}
+  assert jax.tree.structure(_shapes(d)) == jax.tree.structure(variables)
+  actual = d.apply(variables, jnp.array([[2.0, -1.0]]))
+  np.testing.assert_allclose(actual, [100 * 1 - 3])
+
+
+def test_zero_biases_are_added():
+  options = dict(features=(1,), bias_initializer='zeros', spectral_norm=True)
+  d = models.discriminator('mlp', **options)
+  variables = {
+    'params': {
+      'dense1': {'kernel': jnp.array([[4.0], [0.0]]), 'bias': jnp.ones(1)},
+      'out': {'kernel': jnp.full((1, 1), -2.0), 'bias': jnp.full(1, 5.0)},
+    },
+    'spectral': {'dense1': {'u': jnp.ones(1)}, 'out': {'u': jnp.ones(1)}},
+  }
+  assert jax.tree.structure(_shapes(d)) == jax.tree.structure(variables)
+  # Normalized weights are 1 and -1: -(3 + 1) + 5.
+  actual = d.apply(variables, jnp.array([[3.0, 9.0]]))
+  np.testing.assert_allclose(actual, [1.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize('make', [models.generator, models.discriminator])
+def test_controlled_start_of_the_two_cluster_pair(make):
+  module = make(
+    'mlp',
+    features=(40,),
+    data_shape=(1,),
+    initializer='uniform',
+    gain=0.4,
+    bias_initializer='zeros',
+  )
+  params = models.initialize(module, jax.random.key(0))['params']
+  for layer in params.values():
+    assert jnp.max(jnp.abs(layer['kernel'])) <= 0.4
+    np.testing.assert_array_equal(layer['bias'], 0.0)
+  kernel = params['dense1']['kernel']
+  assert jnp.min(kernel) < -0.3 and jnp.max(kernel) > 0.3
+
+
+@pytest.mark.parametrize(
+  'make, options, message',
+  [
+    (
+      models.generator,
+      dict(output='strip', data_shape=(3,)),
+      r"^output='strip' makes pairs: data_shape=\(3,\) is not \(2,\)\.$",
+    ),
+    (
+      models.generator,
+      dict(constant_input=1),
+      r'^constant_input=1 is not True or False',
+    ),
+    (
+      models.discriminator,
+      dict(input_scale=(1, 2, 3)),
+      r'^input_scale=\(1, 2, 3\) needs 2 entries, one for each',
+    ),
+    (
+      models.discriminator,
+      dict(input_scale=('a', 1)),
+      r"^input_scale='a' is not a finite number",
+    ),
+    (
+      models.discriminator,
+      dict(input_scale=100),
+      r'^input_scale=100 is not a tuple of numbers',
+    ),
+    (models.discriminator, dict(use_bias='no'), r"^use_bias='no' is not True"),
+    (
+      models.generator,
+      dict(bias_initializer='ones'),
+      r"^bias_initializer='ones' is not one of \['torch', 'zeros'\]",
+    ),
+  ],
+)
+def test_mistakes_in_toys_are_named(make, options, message):
+  with pytest.raises(ValueError, match=message):
+    make('mlp', **options)
+
+
 def test_batch_statistics_move_in_training_only():
   g = models.generator('dc', width=1, image_size=8, z_size=2)
   variables = _filled(g)
@@ -281,53 +437,3 @@ def test_apply_leaves_spectral_alone(name):
   jax.tree.map(
     np.testing.assert_array_equal, after['spectral'], variables['spectral']
   )
-
-
-def _released(folder):
-  """Variables of the quarter-width CNN from its PyTorch state dict."""
-  with np.load(folder / 'RSGAN-CNN-quater-cifar.npz') as file:
-    state = dict(file)
-  # Features of the first layer are (C, H, W) there, (H, W, C) here.
-  weight = state['l1.weight'].reshape(128, 4, 4, 128).transpose(3, 1, 2, 0)
-  bias = state['l1.bias'].reshape(128, 4, 4).transpose(1, 2, 0)
-  params = {
-    'l1': {'kernel': weight.reshape(128, 2048), 'bias': bias.reshape(2048)},
-    'conv4': {
-      'kernel': state['conv4.weight'].transpose(2, 3, 1, 0),
-      'bias': state['conv4.bias'],
-    },
-  }
-  stats = {}
-  for name in ('deconv1', 'deconv2', 'deconv3'):
-    flipped = state[f'{name}.weight'][:, :, ::-1, ::-1]
-    params[name] = {
-      'kernel': flipped.transpose(2, 3, 0, 1),
-      'bias': state[f'{name}.bias'],
-    }
-    norm = f'{name}_bn'
-    params[norm] = {
-      'scale': state[f'{norm}.weight'],
-      'bias': state[f'{norm}.bias'],
-    }
-    stats[norm] = {
-      'mean': state[f'{norm}.running_mean'],
-      'var': state[f'{norm}.running_var'],
-    }
-  return {'params': params, 'batch_stats': stats}
-
-
-def test_released_cnn_makes_the_same_images():
-  root = os.environ.get('GAN_JAX_TEST_DATA')
-  if not root:
-    pytest.skip('GAN_JAX_TEST_DATA is not set: no released weights to compare')
-  folder = pathlib.Path(root) / 'rsgan'
-  module = models.generator('cnn', width=16)
-  variables = jax.tree.map(jnp.asarray, _released(folder))
-  expected = _shapes(module)
-  assert jax.tree.map(jnp.shape, variables) == jax.tree.map(
-    jnp.shape, dict(expected)
-  )
-  with np.load(folder / 'parity-small-cifar.npz') as file:
-    z, images = file['z'], file['RSGAN-CNN-quater-cifar/eval']
-  actual = jax.jit(module.apply)(variables, z)
-  np.testing.assert_allclose(actual, images.transpose(0, 2, 3, 1), atol=1e-4)

@@ -18,27 +18,47 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from gan_jax.models import cnn, dc, mlp, options
+from gan_jax.models import (
+  cnn,
+  cnn256,
+  dc,
+  mlp,
+  mnist,
+  options,
+  residual,
+  resnet,
+)
+from gan_jax.models.from_torch import from_torch, to_torch
 from gan_jax.models.spectral import power_iteration
 
 __all__ = [
   'DISCRIMINATORS',
   'GENERATORS',
   'discriminator',
+  'from_torch',
   'generator',
   'initialize',
   'power_iteration',
+  'to_torch',
 ]
 
 GENERATORS = {
   'cnn': cnn.Generator,
+  'cnn256': cnn256.Generator,
   'dc': dc.Generator,
   'mlp': mlp.Generator,
+  'mnist': mnist.Generator,
+  'residual': residual.Generator,
+  'resnet': resnet.Generator,
 }
 DISCRIMINATORS = {
   'cnn': cnn.Discriminator,
+  'cnn256': cnn256.Discriminator,
   'dc': dc.Discriminator,
   'mlp': mlp.Discriminator,
+  'mnist': mnist.Discriminator,
+  'residual': residual.Discriminator,
+  'resnet': resnet.Discriminator,
 }
 
 

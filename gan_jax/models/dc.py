@@ -3,6 +3,11 @@
 Convolutions start from N(0, 0.01^2), all else as in PyTorch. The first
 published experiments used a standard deviation of 0.005 (`init_std`).
 
+The published critics also came with channel dropout of probability one half,
+with batch norm, and with spectral norm on all layers; the generator is always
+the same. The pair is smaller than that of Gulrajani et al., which has 5x5
+kernels, twice the width and slope 0.2.
+
 References:
   Schaefer, Zheng, Anandkumar, Implicit Competitive Regularization in GANs,
   2020, and its code (GoodGenerator, GoodDiscriminator), after Gulrajani et al.,
@@ -14,7 +19,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gan_jax.models import layers, options
+from gan_jax.models import dropout, layers, options
 
 
 class Generator(nn.Module):
@@ -64,7 +69,13 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
   """Maps images `[B, H, W, channels]` to one logit each, `[B]`.
 
-  No normalization: its curvature is all that regularizes it.
+  No normalization by default: its curvature is all that regularizes it.
+
+  Attributes:
+    dropout: probability of dropping a channel after each activation.
+    batch_norm: whether batch norm follows each convolution.
+    spectral_norm: whether all layers are spectrally normalized.
+    axis_name: the devices' axis for batch norm and dropout.
   """
 
   width: int = 64
@@ -73,10 +84,17 @@ class Discriminator(nn.Module):
   init_std: float = 0.01
   # Relativistic losses do not see it, so Adam would multiply rounding noise.
   final_bias: bool = True
+  dropout: float = 0.0
+  batch_norm: bool = False
+  spectral_norm: bool = False
+  axis_name: str | None = None
 
   def __post_init__(self):
     super().__post_init__()
     _check(self)
+    dropout.check_rate('dropout', self.dropout)
+    for flag in ('final_bias', 'batch_norm', 'spectral_norm'):
+      options.check_flag(flag, getattr(self, flag))
 
   def example_inputs(self) -> tuple[jax.Array, ...]:
     """Arguments of `init` after the key."""
@@ -85,18 +103,35 @@ class Discriminator(nn.Module):
 
   @nn.compact
   def __call__(self, x, labels=None, *, train=False) -> jax.Array:
-    """A logit for each image; labels and train are not used."""
+    """A logit for each image; `train` takes batch statistics and drops."""
     chex.assert_shape(
       x, (None, self.image_size, self.image_size, self.channels)
     )
     normal = nn.initializers.normal(self.init_std)
     for i, multiple in enumerate((1, 2, 4), start=1):
       x = layers.Conv(
-        multiple * self.width, 4, 2, kernel_init=normal, name=f'conv{i}'
+        multiple * self.width,
+        kernel=4,
+        stride=2,
+        spectral_norm=self.spectral_norm,
+        kernel_init=normal,
+        name=f'conv{i}',
       )(x)
+      if self.batch_norm:
+        x = layers.batch_norm(
+          x, train=train, axis_name=self.axis_name, name=f'conv{i}_bn'
+        )
       x = nn.leaky_relu(x, 0.01)
+      x = dropout.ChannelDropout(
+        self.dropout, self.axis_name, name=f'dropout{i}'
+      )(x, train=train)
     x = x.reshape(x.shape[0], -1)
-    return layers.Dense(1, use_bias=self.final_bias, name='dense')(x)[:, 0]
+    return layers.Dense(
+      1,
+      use_bias=self.final_bias,
+      spectral_norm=self.spectral_norm,
+      name='dense',
+    )(x)[:, 0]
 
 
 def _check(module) -> None:

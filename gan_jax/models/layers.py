@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax.linen import dtypes
 
-from gan_jax.models import spectral
+from gan_jax.models import convolution, spectral
 
 Initializer = nn.initializers.Initializer
 
@@ -62,7 +62,7 @@ class Conv(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     shape = (self.kernel, self.kernel, x.shape[-1], self.features)
     x, kernel, bias = _operands(self, x, shape, fan=math.prod(shape[:-1]))
-    y = _conv(x, kernel, [(self.padding, self.padding)] * 2, self.stride)
+    y = convolution.conv(x, kernel, stride=self.stride, padding=self.padding)
     return _add_bias(y, bias)
 
 
@@ -83,7 +83,7 @@ class ConvTranspose(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     shape = (4, 4, x.shape[-1], self.features)
     x, kernel, bias = _operands(self, x, shape, fan=16 * self.features)
-    return _add_bias(conv_transpose(x, kernel), bias)
+    return _add_bias(convolution.conv_transpose(x, kernel), bias)
 
 
 def batch_norm(x: jax.Array, *, train: bool, axis_name: str | None, name: str):
@@ -110,50 +110,6 @@ def batch_norm(x: jax.Array, *, train: bool, axis_name: str | None, name: str):
     name=name,
   )
   return norm(x)
-
-
-def conv_transpose(x: jax.Array, kernel: jax.Array) -> jax.Array:
-  """Transposed convolution in the form that the backend is fast at."""
-  # XLA's CPU compiler runs the weight gradient of a convolution with a dilated
-  # input many times slower than need be.
-  if jax.default_backend() == 'cpu':
-    return conv_transpose_by_phases(x, kernel)
-  return conv_transpose_by_dilation(x, kernel)
-
-
-def conv_transpose_by_dilation(x: jax.Array, kernel: jax.Array) -> jax.Array:
-  """As one convolution of the input spread out with zeros."""
-  return jax.lax.conv_transpose(
-    x, kernel, (2, 2), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
-  )
-
-
-def conv_transpose_by_phases(x: jax.Array, kernel: jax.Array) -> jax.Array:
-  """As four 2x2 convolutions, one per parity of output row and column.
-
-  Output row 2m + p meets only kernel rows of parity p: the two that fall on
-  input rows m - 1 and m for p = 0, and on m and m + 1 for p = 1.
-  """
-  rows = []
-  for p in (0, 1):
-    columns = []
-    for q in (0, 1):
-      padding = [(1 - p, p), (1 - q, q)]
-      columns.append(_conv(x, kernel[p::2, q::2], padding, stride=1))
-    rows.append(jnp.stack(columns, axis=3))  # [B, H, W, q, out]
-  batch, height, width, _ = x.shape
-  y = jnp.stack(rows, axis=2)  # [B, H, p, W, q, out]
-  return y.reshape(batch, 2 * height, 2 * width, kernel.shape[-1])
-
-
-def _conv(x, kernel, padding, stride):
-  return jax.lax.conv_general_dilated(
-    x,
-    kernel,
-    (stride, stride),
-    padding,
-    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-  )
 
 
 def _operands(layer: Any, x: jax.Array, shape: tuple[int, ...], fan: int):
