@@ -31,6 +31,8 @@ DISTRIBUTIONS = {
   'sklearn': 'scikit-learn',
   'tensorflow': 'tensorflow-cpu',
 }
+# Of launch/: what the networks are compared with.
+PYTORCH = ('torch_', 'benchmark')
 # jax cannot do without numpy, and speaks it; it is not declared again.
 COMES_WITH_JAX = {'numpy'}
 # In an extra, but jax or optax bring them too.
@@ -70,6 +72,10 @@ def imported(source):
 def allowed(path):
   """What a file may import, by where it is."""
   folder, *_, name = path.parts
+  if folder == 'launch' and path.parts[1].startswith(PYTORCH):
+    return declared('bench')
+  if name == 'make_torch_fixtures.py':
+    return declared('dev', 'bench')
   if folder == 'tests':
     return declared('dev')
   if folder == 'gan_jax' and path.parts[1].removesuffix('.py') in ALONE:
