@@ -6,6 +6,7 @@ import time
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from gan_jax import data
 
@@ -113,12 +114,18 @@ def test_batches_out_of_order_and_several_a_call(make):
 
 def test_state_counts_the_batches_handed_out_not_those_read_ahead():
   feed = data.feed(stream_set(40), 4, seed=0)
-  assert feed.state() == {'next_index': 0}
+  assert feed.state() == {'next_batch': 0}
   feed.next(0, 3)
-  assert feed.state() == {'next_index': 12}
+  assert feed.state() == {'next_batch': 3}
   assert data.feed(resident_set(40), 4, seed=0).state() == {}
   feed.restore({})  # From a run whose data were resident: nothing to do.
-  assert feed.state() == {'next_index': 12}
+  assert feed.state() == {'next_batch': 3}
+
+
+def test_older_checkpoints_counted_examples():
+  feed = data.feed(stream_set(40), 4, seed=0)
+  feed.restore({'next_index': 12})
+  assert feed.state() == {'next_batch': 3}
 
 
 def test_what_is_fed():
@@ -146,14 +153,126 @@ def test_batch_sizes_out_of_range(batch_size):
     data.feed(resident_set(11), batch_size, seed=0)
 
 
-def test_a_damaged_example_of_a_stream_is_named():
+@pytest.mark.parametrize('error', [ValueError, OSError])
+def test_a_damaged_example_is_named_when_its_turn_comes(error):
   class Damaged(Source):
     def __getitem__(self, i):
-      raise ValueError(f'example {i} is damaged')
+      if i == 5:
+        raise error(f'example {i} is damaged')
+      return super().__getitem__(i)
 
-  feed = data.feed(data.Dataset('x', Damaged(4)), 4, seed=0)
-  with pytest.raises(ValueError, match=r'example \d is damaged'):
-    feed.next(0, 1)
+  order = batches(data.feed(resident_set(12), 3, seed=0), 0, 4)
+  (at,) = np.flatnonzero((order == 5).any(axis=1))
+  feed = data.feed(data.Dataset('x', Damaged(12)), 3, seed=0)
+  for b in range(at):  # It is read ahead, to no harm.
+    batches(feed, b, 1)
+  match = "image 5 of 'x' cannot be read: example 5 is damaged"
+  for _ in range(2):  # The stream does not skip it when asked again.
+    with pytest.raises(data.DataError, match=match):
+      feed.next(at, 1)
+    assert feed.state() == {'next_batch': at}
+  np.testing.assert_array_equal(batches(feed, at + 1, 3 - at), order[at + 1 :])
+
+
+def test_a_damaged_file_is_named_by_its_path(tmp_path):
+  for i in range(6):
+    pixels = np.full((8, 8, 3), i, np.uint8)
+    Image.fromarray(pixels).save(tmp_path / f'{i}.png')
+  folder = data.load(f'folder:{tmp_path}', image_size=8, max_bytes=1)
+  feed = data.feed(folder, 6, seed=0)
+  feed.next(0, 1)
+  (tmp_path / '4.png').write_bytes((tmp_path / '4.png').read_bytes()[:40])
+  (tmp_path / '3.png').unlink()
+  with pytest.raises(data.DataError, match=r'image [34] of .*[34]\.png'):
+    feed.next(9, 1)
+
+
+# Several processes.
+
+
+class Watched(Source):
+  """Remembers what was read."""
+
+  def __init__(self, size):
+    super().__init__(size)
+    self.read = []
+
+  def __getitem__(self, i):
+    self.read.append(i)
+    return super().__getitem__(i)
+
+
+def joined(feeds, first, count):
+  """The processes' rows of each batch, one after the other."""
+  return np.concatenate([batches(f, first, count) for f in feeds], axis=1)
+
+
+@pytest.mark.parametrize('make', [resident_set, stream_set])
+@pytest.mark.parametrize('count', [2, 3, 6])
+def test_processes_share_each_batch_in_order(make, count):
+  # 3 batches an epoch and two examples left; 8 batches cross two epochs.
+  whole = batches(data.feed(make(20), 6, seed=4, shard=(0, 1)), 0, 8)
+  feeds = [data.feed(make(20), 6, 4, shard=(i, count)) for i in range(count)]
+  np.testing.assert_array_equal(joined(feeds, 0, 8), whole)
+  np.testing.assert_array_equal(joined(feeds, 5, 3), whole[5:])  # and back
+  assert batches(feeds[-1], 2, 1).shape == (1, 6 // count)
+
+
+@pytest.mark.parametrize('before, after', [(1, 2), (2, 1), (3, 2), (2, 6)])
+def test_a_stream_resumes_on_another_number_of_processes(before, after):
+  make = lambda i, count: data.feed(stream_set(20), 6, 4, shard=(i, count))
+  whole = batches(make(0, 1), 0, 8)
+  old = [make(i, before) for i in range(before)]
+  np.testing.assert_array_equal(joined(old, 0, 4), whole[:4])
+  states = [feed.state() for feed in old]
+  assert states == [{'next_batch': 4}] * before
+  new = [make(i, after) for i in range(after)]
+  for feed in new:
+    feed.restore(states[0])
+    assert feed.state() == {'next_batch': 4}
+  np.testing.assert_array_equal(joined(new, 4, 4), whole[4:])
+
+
+def test_a_process_reads_its_own_rows_only():
+  order = batches(data.feed(resident_set(40), 8, seed=0), 0, 5)
+  source = Watched(40)
+  feed = data.feed(data.Dataset('x', source), 8, seed=0, shard=(1, 4))
+  feed.next(0, 3)  # Reads two batches ahead, so the whole epoch.
+  assert set(source.read) <= set(order[:, 2:4].ravel().tolist())
+  assert set(order[:3, 2:4].ravel().tolist()) <= set(source.read)
+
+
+def test_rows_of_a_users_own_batches():
+  fn = lambda b: {'image': np.arange(6).reshape(6, 1) + 10 * b}
+  feeds = [data.feed_from_function(fn, shard=(i, 3)) for i in range(3)]
+  np.testing.assert_array_equal(
+    feeds[1].next(1, 2)['image'][..., 0], [[12, 13], [22, 23]]
+  )
+  with pytest.raises(ValueError, match='batch_size=6 must be a multiple of 4'):
+    data.feed_from_function(fn, shard=(0, 4)).next(0, 1)
+
+
+@pytest.mark.parametrize('make', [resident_set, stream_set])
+def test_jax_is_asked_for_the_process_when_the_first_batch_is(
+  make, monkeypatch
+):
+  whole = batches(data.feed(make(20), 6, seed=4), 0, 2)
+  feed = data.feed(make(20), 6, seed=4)
+  odd = data.feed(make(20), 5, seed=4)
+  monkeypatch.setattr(jax, 'process_index', lambda: 1)
+  monkeypatch.setattr(jax, 'process_count', lambda: 2)
+  np.testing.assert_array_equal(batches(feed, 0, 2), whole[:, 3:])
+  with pytest.raises(ValueError, match='batch_size=5 must be a multiple of 2'):
+    odd.next(0, 1)
+
+
+@pytest.mark.parametrize('make', [resident_set, stream_set])
+def test_shards_that_cannot_be(make):
+  with pytest.raises(ValueError, match='batch_size=6 must be a multiple of 4'):
+    data.feed(make(20), 6, 0, shard=(0, 4))
+  for shard in [(2, 2), (-1, 2), (0, 0)]:
+    with pytest.raises(ValueError, match=r'shard=\(.*must be \(index, count\)'):
+      data.feed(make(20), 6, 0, shard=shard)
 
 
 def test_negative_seed():

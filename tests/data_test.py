@@ -172,6 +172,37 @@ def test_folder_without_classes_and_too_large_for_memory(tmp_path):
   np.testing.assert_array_equal(stacked, resident.examples)
 
 
+def test_the_two_ways_to_make_a_square(tmp_path):
+  # A ramp, 40 a column, with a black border that a crop cuts off.
+  ramp = np.zeros((2, 6), np.uint8)
+  ramp[:, 1:5] = [40, 80, 120, 160]
+  save(tmp_path / 'ramp.png', ramp)
+  load = lambda size, **options: data.load(
+    f'folder:{tmp_path}', image_size=size, **options
+  ).examples[0, 0, :, 0]
+  for resize in ('square', 'torchvision'):  # no resize: the middle two columns
+    np.testing.assert_array_equal(load(2, resize=resize), [80, 120])
+  # Enlarged twice, 2 x 6 becomes 4 x 12, pixels at quarters between columns.
+  # Resized whole, the cut's border still sees the columns beside it; cut first,
+  # it does not, and bicubic overshoots.
+  np.testing.assert_array_equal(
+    load(4, resize='torchvision'), [70, 90, 110, 130]
+  )
+  first, *middle, last = load(4).astype(int)
+  assert first > 72 and last < 128 and 80 < middle[0] < middle[1] < 120
+  with pytest.raises(ValueError, match="resize='none' is not one of.*square"):
+    load(4, resize='none')
+
+
+def test_the_centre_is_cut_as_torchvision_rounds(tmp_path):
+  # 2 x 5: offset 1.5 is rounded to 2 (to even), 2 x 3: 0.5 to 0.
+  save(tmp_path / '5.png', np.arange(10).reshape(2, 5) % 5 * 50)
+  save(tmp_path / '3.png', np.arange(6).reshape(2, 3) % 3 * 50)
+  loaded = data.load(f'folder:{tmp_path}', image_size=2, resize='torchvision')
+  np.testing.assert_array_equal(loaded.examples[0, 0, :, 0], [0, 50])
+  np.testing.assert_array_equal(loaded.examples[1, 0, :, 0], [100, 150])
+
+
 def test_folder_errors(tmp_path):
   load = lambda folder, **kw: data.load(f'folder:{folder}', **kw)
   with pytest.raises(ValueError, match="there is no folder '.*nowhere'"):

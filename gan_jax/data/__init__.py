@@ -1,11 +1,12 @@
 """Data sets by name, and the batches of a run as a function of (seed, step)."""
 
-from gan_jax.data import digits, folder, tfds_read, toy
-from gan_jax.data.dataset import Dataset
+from gan_jax.data import digits, folder, images, tfds_read, toy
+from gan_jax.data.dataset import DataError, Dataset
 from gan_jax.data.feeds import Feed, feed, feed_from_function
 from gan_jax.data.pixels import to_float
 
 __all__ = [
+  'DataError',
   'Dataset',
   'Feed',
   'feed',
@@ -34,6 +35,7 @@ def load(
   data_dir: str = '',
   image_size: int | None = None,
   max_bytes: int = 2**31,
+  resize: str = 'square',
 ) -> Dataset:
   """Loads a data set by name.
 
@@ -42,10 +44,13 @@ def load(
       name of a prepared TensorFlow Dataset, such as 'cifar10'.
     split: 'train', or another that the set has.
     data_dir: where TensorFlow Datasets are prepared; other sets ignore it.
-    image_size: images are cut to the centre square and resized to this; None
-      leaves them as stored (digits: 16). Not for points.
+    image_size: images are made squares of this side, see `resize`; None leaves
+      them as stored (digits: 16). Not for points.
     max_bytes: images that take more than this once decoded stay on disk, and
       `examples` is a source to stream from.
+    resize: 'square' cuts the centre square and resizes that, bicubic;
+      'torchvision' resizes the shorter side and cuts the centre, bilinear, as
+      the papers' PyTorch code does. Points and digits ignore it.
 
   Returns:
     The examples, as described at `Dataset`.
@@ -55,6 +60,8 @@ def load(
   """
   if image_size is not None and image_size < 1:
     raise ValueError(f'image_size={image_size} must be 1 or more, or None.')
+  if resize not in images.RESIZE:
+    raise ValueError(f'resize={resize!r} is not one of {list(images.RESIZE)}.')
   if name in toy.SETS:
     if image_size is not None:
       raise ValueError(
@@ -64,11 +71,11 @@ def load(
   if name == 'digits':
     return digits.load(split, image_size)
   if name.startswith(folder.PREFIX):
-    return folder.load(name, split, image_size, max_bytes)
+    return folder.load(name, split, image_size, max_bytes, resize)
   if not data_dir:
     raise ValueError(
       f'{name!r} is not one of {[*toy.SETS, "digits", "folder:PATH"]}, so it is'
       ' taken for a prepared TensorFlow Dataset, which needs data_dir. To'
       f' prepare it in a folder DIR: {tfds_read.prepare_command(name)}'
     )
-  return tfds_read.load(name, split, data_dir, image_size, max_bytes)
+  return tfds_read.load(name, split, data_dir, image_size, max_bytes, resize)

@@ -6,6 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 
+class DataError(ValueError):
+  """An example cannot be read; says which one, of what, and why."""
+
+
 class Dataset(NamedTuple):
   """A set of training examples.
 

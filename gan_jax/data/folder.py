@@ -13,11 +13,15 @@ SUFFIXES = ('.jpeg', '.jpg', '.png', '.webp')
 
 
 def load(
-  name: str, split: str, image_size: int | None, max_bytes: int
+  name: str,
+  split: str,
+  image_size: int | None,
+  max_bytes: int,
+  resize: str = 'square',
 ) -> dataset_lib.Dataset:
   """All images below a folder, in the order of their sorted paths.
 
-  Each is cut to its centre square and resized to `[image_size, image_size, 3]`.
+  Each becomes a square, `[image_size, image_size, 3]`.
   Where every image lies in a sub-folder, and there are two of these or more,
   the sub-folders, sorted by name, are the classes.
 
@@ -26,6 +30,7 @@ def load(
     split: only 'train', all of them.
     image_size: side of the resized images, required.
     max_bytes: when larger than this, they are decoded when asked for.
+    resize: a name of `images.RESIZE`.
 
   Raises:
     ValueError: no such folder, no images, unreadable images, no image_size.
@@ -44,7 +49,7 @@ def load(
   labels, num_classes = _classes(root, files)
   shape = (image_size, image_size, 3)
   read = lambda indices: [_read(files[i], labels, i) for i in indices]
-  source = images.ImageSource(name, len(files), read, shape, image_size)
+  source = images.ImageSource(name, len(files), read, shape, image_size, resize)
   if source.nbytes() > max_bytes:
     return dataset_lib.Dataset(name, source, None, num_classes)
   pixels, labels = images.decode_all(source)

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import functools
 import io
 import os
 import struct
@@ -39,7 +40,8 @@ class ImageSource:
     length: number of images.
     read: indices -> what is stored, in their order.
     shape: `(H, W, C)` of every decoded image; C is 1 or 3.
-    image_size: cut to the centre square and resize to this; None: as stored.
+    image_size: resize to a square of this side; None: as stored.
+    resize: how, a name of `RESIZE`.
   """
 
   name: str
@@ -47,6 +49,7 @@ class ImageSource:
   read: Callable[[Sequence[int]], list[Encoded]]
   shape: tuple[int, int, int]
   image_size: int | None
+  resize: str = 'square'
 
   def __len__(self) -> int:
     return self.length
@@ -62,7 +65,8 @@ class ImageSource:
 
   def decode(self, encoded: Encoded) -> np.ndarray:
     """Its pixels, uint8 `[H, W, C]`; ValueError if they are not `shape`."""
-    pixels = _decode(encoded, self.shape[-1], self.image_size)
+    fit = functools.partial(RESIZE[self.resize], size=self.image_size)
+    pixels = _decode(encoded, self.shape[-1], fit if self.image_size else None)
     if pixels.shape != self.shape:
       raise ValueError(
         f'{encoded.where} has shape {pixels.shape}, not {self.shape}.'
@@ -74,7 +78,7 @@ class ImageSource:
     return self.length * int(np.prod(self.shape))
 
 
-def _decode(encoded: Encoded, channels: int, image_size: int | None):
+def _decode(encoded: Encoded, channels: int, fit: Callable | None):
   from PIL import Image
 
   mode = 'L' if channels == 1 else 'RGB'
@@ -83,8 +87,8 @@ def _decode(encoded: Encoded, channels: int, image_size: int | None):
       if image.mode.startswith(('I', 'F')):
         raise ValueError(f'its mode is {image.mode!r}, not 8 bits a channel')
       image = image if image.mode == mode else image.convert(mode)
-      if image_size is not None:
-        image = centre_square(image, image_size)
+      if fit is not None:
+        image = fit(image)
       pixels = np.asarray(image)
   except (
     # All that Pillow has been seen to raise on damaged files.
@@ -101,7 +105,11 @@ def _decode(encoded: Encoded, channels: int, image_size: int | None):
 
 
 def centre_square(image, size: int):
-  """Cuts a PIL image to its centre square, then resizes it to size x size."""
+  """Cuts a PIL image to its centre square, then resizes it to size x size.
+
+  Bicubic. For LSUN as stored, whose shorter side is 256, and size 256 this is
+  the centre crop of Sun et al., 2020, and nothing is resized.
+  """
   from PIL import Image
 
   width, height = image.size
@@ -112,6 +120,27 @@ def centre_square(image, size: int):
   # Cropped first: resize(box=...) would take in pixels from around the square.
   square = image.crop((left, top, left + side, top + side))
   return square.resize((size, size), Image.Resampling.BICUBIC)
+
+
+def shorter_side(image, size: int):
+  """Resizes a PIL image until its shorter side is `size`, then cuts the centre.
+
+  Bilinear, and rounded as torchvision rounds: what Mescheder et al., 2018, do
+  to ImageNet and LSUN, and Sun et al., 2020, to STL-10, whose images are
+  square, so that nothing is cut.
+  """
+  from PIL import Image
+
+  short = min(image.size)
+  width, height = (int(size * side / short) for side in image.size)
+  if short != size:
+    image = image.resize((width, height), Image.Resampling.BILINEAR)
+  left, top = round((width - size) / 2), round((height - size) / 2)
+  return image.crop((left, top, left + size, top + size))
+
+
+# The ways to make a square: name -> (PIL image, size) -> PIL image.
+RESIZE = {'square': centre_square, 'torchvision': shorter_side}
 
 
 def decode_all(source: ImageSource) -> tuple[np.ndarray, np.ndarray | None]:

@@ -1,12 +1,13 @@
 """Sets too large for memory: grain reads ahead in threads."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import grain
 import numpy as np
 
+from gan_jax.data import dataset as dataset_lib
 from gan_jax.data import feeds
 
 # More threads than this wait for Python's lock rather than for the disk.
@@ -15,55 +16,74 @@ _BATCHES_AHEAD = 2
 
 
 def feed(
-  source: Sequence[dict[str, Any]],
+  dataset: dataset_lib.Dataset,
   batch_size: int,
   epoch_batches: Callable[[int], np.ndarray],
+  rows: Callable[[], slice],
 ) -> feeds.Feed:
   """A feed of the examples themselves, read ahead of the training loop.
 
   Args:
-    source: random access, `source[i]` is a dict of one example's arrays.
-    batch_size: examples a batch.
+    dataset: `examples[i]` is a dict of one example's arrays.
+    batch_size: examples a batch, of all processes together.
     epoch_batches: epoch -> indices, int32 `[batches per epoch, batch_size]`.
+    rows: `() -> slice`, the rows of each batch to read; the others are not.
 
   Returns:
     Its feed. The position of the stream is that of the batches handed out, not
     of those read ahead; `next` goes wherever it is asked to.
   """
-  iterator = iter(_batches(source, batch_size, epoch_batches))
+  iterator, position = None, 0
 
   def next_batches(first: int, count: int) -> dict[str, np.ndarray]:
-    at = {'next_index': first * batch_size}
+    nonlocal iterator, position
+    if iterator is None:  # Before this, JAX may not know its processes.
+      iterator = iter(_batches(dataset, epoch_batches, rows()))
+    at = {'next_index': first * (rows().stop - rows().start)}
     if iterator.get_state() != at:
       iterator.set_state(at)
     made = [next(iterator) for _ in range(count)]
+    position = first + count
     return {k: np.stack([batch[k] for batch in made]) for k in made[0]}
 
   def restore(state: dict[str, Any]) -> None:
-    if state:  # Empty when the set was resident before.
-      iterator.set_state(state)
+    nonlocal position
+    if 'next_index' in state:  # Older checkpoints count examples.
+      position = state['next_index'] // batch_size
+    elif state:  # Empty when the set was resident before.
+      position = state['next_batch']
 
   pick = lambda resident, one: one
-  return feeds.Feed({}, next_batches, pick, iterator.get_state, restore)
+  state = lambda: {'next_batch': position}
+  return feeds.Feed({}, next_batches, pick, state, restore)
 
 
-def _batches(source, batch_size: int, epoch_batches):
-  """grain's endless data set of batches, in our order."""
-  per_epoch = epoch_batches(0).size
+def _batches(dataset, epoch_batches, rows: slice):
+  """grain's endless data set of these rows of every batch, in our order."""
+  per_epoch, size = len(epoch_batches(0)), rows.stop - rows.start
 
   def example(position: int) -> dict[str, Any]:
-    epoch, offset = divmod(position, per_epoch)
-    return source[int(epoch_batches(epoch).reshape(-1)[offset])]
+    batch, row = divmod(position, size)
+    epoch, batch = divmod(batch, per_epoch)
+    return _read(dataset, int(epoch_batches(epoch)[batch, rows.start + row]))
 
   # The order is ours rather than grain's shuffle, so that streamed and resident
   # runs see the same batches, whatever grain's version.
   read = grain.ReadOptions(
-    num_threads=_NUM_THREADS,
-    prefetch_buffer_size=_BATCHES_AHEAD * batch_size,
+    num_threads=_NUM_THREADS, prefetch_buffer_size=_BATCHES_AHEAD * size
   )
   return (
     grain.MapDataset.range(2**62)
     .map(example)
     .to_iter_dataset(read)
-    .batch(batch_size, drop_remainder=True)
+    .batch(size, drop_remainder=True)
   )
+
+
+def _read(dataset, index: int) -> dict[str, Any]:
+  try:
+    return dataset.examples[index]
+  except (ValueError, OSError) as error:
+    raise dataset_lib.DataError(
+      f'image {index} of {dataset.name!r} cannot be read: {error}'
+    ) from error

@@ -20,6 +20,7 @@ def load(
   data_dir: str,
   image_size: int | None,
   max_bytes: int,
+  resize: str = 'square',
 ) -> dataset_lib.Dataset:
   """The images (and class labels, if any) of a prepared data set.
 
@@ -30,8 +31,9 @@ def load(
     name: as TFDS has it: 'cifar10', 'celeb_a_hq/1024'.
     split: 'train', and whatever else TFDS understands, as 'train[:1000]'.
     data_dir: the folder that holds prepared data sets, each under its name.
-    image_size: cut to the centre square and resize to this; None: as stored.
+    image_size: resize to a square of this side; None: as stored.
     max_bytes: when larger than this, they are decoded when asked for.
+    resize: a name of `images.RESIZE`.
 
   Raises:
     ValueError: for anything not as it should be, saying what to do.
@@ -52,7 +54,9 @@ def load(
     )
     return [encode(i, row) for i, row in zip(indices, rows, strict=True)]
 
-  source = images.ImageSource(name, len(records), read, shape, image_size)
+  source = images.ImageSource(
+    name, len(records), read, shape, image_size, resize
+  )
   classes = builder.info.features[label_key].num_classes if label_key else 0
   if source.nbytes() > max_bytes:
     return dataset_lib.Dataset(name, source, None, classes)
