@@ -3,6 +3,7 @@
 No other module reads a config, so that all below it can be used without one.
 """
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import ml_collections
 import optax
 
 from gan_jax import (
+  augment,
   batch_game,
   data,
   defaults,
@@ -20,6 +22,7 @@ from gan_jax import (
   losses,
   models,
   optimizers,
+  parallel,
   regularizers,
 )
 
@@ -42,6 +45,8 @@ class Run(NamedTuple):
     checkpoint_every: steps between checkpoints; the last step always has one.
     keep_checkpoints: how many stay.
     profile: first and last step of a profiler trace; (0, 0) for none.
+    parallel: how a step is put on several devices, see `parallel.NAMES`. For
+      all but 'jit', the setup and its parts need `axis_name`.
     config: JSON-able record; a workdir is resumed only by the same one.
   """
 
@@ -56,6 +61,7 @@ class Run(NamedTuple):
   checkpoint_every: int = 1000
   keep_checkpoints: int = 3
   profile: tuple[int, int] = (0, 0)
+  parallel: str = 'jit'
   config: dict[str, Any] = {}
 
 
@@ -72,17 +78,27 @@ METHODS = {
   ),
 }
 
-# name -> (critic, real, fake, key) -> [B]
-PENALTIES = {
-  'r1': lambda critic, real, fake, key: regularizers.r1(critic, real),
-  'r2': lambda critic, real, fake, key: regularizers.r2(critic, fake),
-  'wgan_gp': lambda critic, real, fake, key: regularizers.gradient_penalty(
-    critic, regularizers.interpolate(key, real, fake)
-  ),
-  'dragan': lambda critic, real, fake, key: regularizers.gradient_penalty(
-    critic, regularizers.dragan_points(key, real, 0.5)
-  ),
-}
+
+def _r1(critic, real, fake, keys, axis_name=None):
+  return regularizers.r1(critic, real)
+
+
+def _r2(critic, real, fake, keys, axis_name=None):
+  return regularizers.r2(critic, fake)
+
+
+def _wgan_gp(critic, real, fake, keys, axis_name=None):
+  points = regularizers.interpolate(keys, real, fake)
+  return regularizers.gradient_penalty(critic, points)
+
+
+def _dragan(critic, real, fake, keys, axis_name=None):
+  points = regularizers.dragan_points(keys, real, 0.5, axis_name=axis_name)
+  return regularizers.gradient_penalty(critic, points)
+
+
+# name -> (critic, real, fake, keys, axis_name=None) -> [B]
+PENALTIES = {'r1': _r1, 'r2': _r2, 'wgan_gp': _wgan_gp, 'dragan': _dragan}
 
 # name -> critic's parameters -> scalar
 PARAMETER_PENALTIES = {
@@ -118,10 +134,13 @@ def build(config: ml_collections.ConfigDict) -> Run:
   """
   _check_fields(config)
   _check_numbers(config)
-  dataset = _prefixed('data: ', _load, config)
+  _prefixed('', parallel.check_batch, config.batch_size)
   setup = build_setup(config)
+  dataset = _prefixed('data: ', _load, config)
   example = dataset_shape(dataset)
   _check_shapes(setup, example)
+  _check_labels(setup, dataset)
+  _check_images(setup, example)
   steps_per_call = config.steps_per_call or _automatic_steps(config, setup)
   record = config.to_dict() | {'steps_per_call': steps_per_call}
   run = Run(
@@ -136,6 +155,7 @@ def build(config: ml_collections.ConfigDict) -> Run:
     checkpoint_every=config.checkpoint_every,
     keep_checkpoints=config.keep_checkpoints,
     profile=(config.profile_start, config.profile_stop),
+    parallel=config.parallel,
     config=record,
   )
   _prefixed('', check_intervals, run)
@@ -143,17 +163,24 @@ def build(config: ml_collections.ConfigDict) -> Run:
 
 
 def build_setup(config: ml_collections.ConfigDict) -> batch_game.Setup:
-  """The part of a run that a step needs; reads no data."""
+  """The part of a run that a step needs; reads no data.
+
+  Raises:
+    ValueError: some field is wrong; the message names it.
+  """
+  axis_name = _prefixed('', parallel.axis_name, config.parallel)
   find = losses.saturating if config.saturating else losses.get
   return batch_game.Setup(
-    generator=_module('generator', models.generator, config.generator),
-    discriminator=_module(
-      'discriminator', models.discriminator, config.discriminator
-    ),
-    loss=_prefixed('', find, config.loss),
+    generator=_module(config, 'generator', axis_name),
+    discriminator=_module(config, 'discriminator', axis_name),
+    loss=_prefixed('', find, config.loss, axis_name=axis_name),
     method=_method(config),
     penalties=tuple(
-      batch_game.Penalty(name, config.penalties[name], function)
+      batch_game.Penalty(
+        name,
+        config.penalties[name],
+        functools.partial(function, axis_name=axis_name),
+      )
       for name, function in PENALTIES.items()
       if config.penalties[name]
     ),
@@ -162,7 +189,10 @@ def build_setup(config: ml_collections.ConfigDict) -> batch_game.Setup:
     averaging=config.averaging,
     instance_noise=config.instance_noise,
     dequantize=config.dequantize,
+    flip=config.flip,
+    diff_augment=_prefixed('', augment.check_policy, config.diff_augment),
     project=_projection(config.clip_weights),
+    axis_name=axis_name,
   )
 
 
@@ -187,17 +217,30 @@ def _load(config):
     split=config.data.split,
     data_dir=config.data_dir,
     image_size=config.data.image_size or None,
+    resize=config.data.resize,
   )
 
 
-def _module(field, find, described):
-  options = described.to_dict()
+_PLAYERS = {
+  'generator': models.generator,
+  'discriminator': models.discriminator,
+}
+
+
+def _module(config, field, axis_name):
+  options = config[field].to_dict()
   name = options.pop('name')
   # Lists arrive as such from JSON and the command line; modules hash theirs.
   options = {
     k: tuple(v) if isinstance(v, list) else v for k, v in options.items()
   }
-  return _prefixed(f'{field}: ', find, name, **options)
+  module = _prefixed(f'{field}: ', _PLAYERS[field], name, **options)
+  # What averages over a batch or counts its rows has to know of the devices.
+  return module.clone(axis_name=axis_name) if _has_axis(module) else module
+
+
+def _has_axis(module):
+  return any(f.name == 'axis_name' for f in dataclasses.fields(module))
 
 
 def _method(config):
@@ -314,8 +357,8 @@ def _check_numbers(config):
 def _check_shapes(setup, example):
   """Both modules must fit the data, and penalties the critic."""
   variables_g, variables_d = _abstract_variables(setup)
-  z = jax.ShapeDtypeStruct((1, setup.generator.z_size), 'float32')
-  made = jax.eval_shape(setup.generator.apply, variables_g, z).shape[1:]
+  inputs = setup.generator.example_inputs()
+  made = jax.eval_shape(setup.generator.apply, variables_g, *inputs).shape[1:]
   expected = setup.discriminator.example_inputs()[0].shape[1:]
   if made != example:
     raise ValueError(
@@ -333,6 +376,29 @@ def _check_shapes(setup, example):
       f'config.penalties.{names[0]} needs a critic that treats rows '
       'independently, but config.discriminator has batch norm.'
     )
+
+
+def _check_labels(setup, dataset):
+  """Networks that tell classes apart need a data set that has as many."""
+  for field in ('generator', 'discriminator'):
+    module = getattr(setup, field)
+    if not batch_game.takes_labels(module):
+      continue
+    if module.labels != dataset.num_classes:
+      has = f'{dataset.num_classes} classes' if dataset.num_classes else 'none'
+      raise ValueError(
+        f'config.{field}.labels={module.labels}, but config.data.name='
+        f'{dataset.name!r} has {has}.'
+      )
+
+
+def _check_images(setup, example):
+  for field in ('flip', 'diff_augment'):
+    if getattr(setup, field) and len(example) != 3:
+      raise ValueError(
+        f'config.{field} is for images, but config.data gives examples of '
+        f'shape {example}.'
+      )
 
 
 def _abstract_variables(setup):
@@ -369,4 +435,19 @@ def check_intervals(run: Run) -> None:
       raise ValueError(
         f'{field}={steps} is not a multiple of '
         f'steps_per_call={run.steps_per_call}.'
+      )
+
+
+def check_axis(run: Run) -> None:
+  """Raises ValueError unless the setup's axis is that of `run.parallel`."""
+  needed = parallel.axis_name(run.parallel)
+  parts = {'setup': run.setup}
+  for field in ('generator', 'discriminator'):
+    module = getattr(run.setup, field)
+    parts |= {f'setup.{field}': module} if _has_axis(module) else {}
+  for name, part in parts.items():
+    if part.axis_name != needed:
+      raise ValueError(
+        f'{name}.axis_name={part.axis_name!r}, but parallel={run.parallel!r} '
+        f'needs {needed!r}.'
       )

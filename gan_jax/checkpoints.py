@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 _SUMS = 'SHA256SUMS'
@@ -45,7 +46,7 @@ def save(
   Args:
     directory: of all checkpoints of the run.
     step: steps done.
-    state: pytree of arrays.
+    state: pytree of arrays of this process alone.
     host: JSON-able; what is not an array, such as the position in a stream.
     keep: how many to leave, at least 1.
 
@@ -58,8 +59,8 @@ def save(
     shutil.rmtree(target)
   target.mkdir(parents=True)
   try:
-    with ocp.StandardCheckpointer() as checkpointer:
-      checkpointer.save(target / 'state', state)
+    with _checkpointer() as checkpointer:
+      checkpointer.save(target / 'state', jax.tree.map(_raw, state))
     (target / 'host.json').write_text(json.dumps(host))
     for path in [*_files(target), target / 'state', target]:
       _sync(path)
@@ -116,6 +117,20 @@ def restore_latest(
       'damaged. Restore the folder from a copy, or start in a new workdir.'
     )
   return None
+
+
+def _checkpointer():
+  """Orbax for this process alone: it would wait for the others."""
+  this = jax.process_index()
+  alone = ocp.options.MultiprocessingOptions(
+    primary_host=this, active_processes={this}, barrier_sync_key_prefix='alone'
+  )
+  return ocp.StandardCheckpointer(
+    multiprocessing_options=alone if jax.process_count() > 1 else _DEFAULT
+  )
+
+
+_DEFAULT = ocp.options.MultiprocessingOptions()
 
 
 def _folders(directory):
@@ -178,17 +193,38 @@ def _write_durably(path, text):
 
 
 def _read(folder, like):
-  sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   abstract = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), like
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+    jax.eval_shape(lambda tree: jax.tree.map(_key_data, tree), like),
   )
   try:
-    with ocp.StandardCheckpointer() as checkpointer:
-      return checkpointer.restore(folder / 'state', abstract)
+    with _checkpointer() as checkpointer:
+      raw = checkpointer.restore(folder / 'state', abstract)
   except (ValueError, KeyError) as error:
     raise CheckpointError(
       f'checkpoint {folder} holds another state than this run: {error}'
     ) from error
+  return jax.tree.map(_cooked, raw, like)
+
+
+def _is_key(x):
+  return jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def _key_data(x):
+  return jax.random.key_data(x) if _is_key(x) else x
+
+
+def _raw(x):
+  # Orbax writes no array of one process among several, but does write numpy.
+  return np.asarray(_key_data(x))
+
+
+def _cooked(raw, like):
+  # The first checkpoints of gan_jax give back keys as such.
+  wrap = _is_key(like) and not _is_key(raw)
+  return jax.random.wrap_key_data(raw) if wrap else raw
 
 
 def _read_host(folder):

@@ -12,15 +12,25 @@ def get_config() -> ml_collections.ConfigDict:
   config = ml_collections.ConfigDict()
   config.seed = 0
   config.num_steps = 100_000  # a step is all turns of config.game
-  config.batch_size = 64  # of each turn
+  config.batch_size = 64  # of each turn, over all devices
   # Steps in one call to the device; 0 picks: 1 for convolutions on CPU, where
   # XLA compiles them badly inside loops, else up to 100.
   config.steps_per_call = 0
 
+  # Several devices: 'jit', 'pmap' or 'shard_map', the same numbers by each.
+  config.parallel = 'jit'
+
   # Data: see `python -m gan_jax.data list`. data_dir is for prepared sets.
-  config.data = dict(name='digits', split='train', image_size=0)  # 0: as stored
+  # image_size 0: as stored; resize: 'square' or 'torchvision', see data.load.
+  config.data = dict(
+    name='digits', split='train', image_size=0, resize='square'
+  )
   config.data_dir = ''
   config.dequantize = False  # adds U(0, 1/128) to real images
+  config.flip = False  # mirrors half of the real images
+  # What the critic sees of both kinds: words of color, translation, cutout
+  # joined by commas (DiffAugment, Zhao et al. 2020).
+  config.diff_augment = ''
 
   # Players: name and options of models.generator and models.discriminator.
   config.generator = dict(name='cnn')

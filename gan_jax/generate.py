@@ -11,7 +11,15 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from gan_jax import batch_game, build, checkpoints, evaluate, pictures
+from gan_jax import (
+  batch_game,
+  build,
+  checkpoints,
+  defaults,
+  evaluate,
+  models,
+  pictures,
+)
 from gan_jax import step as steps
 from gan_jax import workdir as workdirs
 
@@ -26,14 +34,15 @@ class Sampler(NamedTuple):
   """A trained generator.
 
   Attributes:
-    sample: `(key, count) -> [count, ...]` numpy, images in [-1, 1].
-    decode: latents `[N, z_size]` to numpy `[N, ...]`.
+    sample: `(key, count, labels=None) -> [count, ...]` numpy, images in [-1,
+      1]. A generator that takes labels goes through all classes without.
+    decode: `(z, labels=None)`, latents `[N, z_size]` to numpy `[N, ...]`.
     z_size: of the latents.
     step: training steps of the checkpoint.
   """
 
-  sample: Callable[[jax.Array, int], np.ndarray]
-  decode: Callable[[jax.Array], np.ndarray]
+  sample: Callable[..., np.ndarray]
+  decode: Callable[..., np.ndarray]
   z_size: int
   step: int
 
@@ -59,6 +68,8 @@ def load(workdir: str | os.PathLike, *, averaged: bool = True) -> Sampler:
       f'workdir={str(workdir)!r} is of a run that was built by hand; give its '
       'setup to generate.load_setup.'
     )
+  # A run of an older version lacks the fields that came later.
+  config = defaults.get_config().to_dict() | config
   setup = build.build_setup(ml_collections.ConfigDict(config))
   return load_setup(setup, workdir, averaged=averaged)
 
@@ -70,6 +81,12 @@ def load_setup(
   averaged: bool = True,
 ) -> Sampler:
   """As `load`, for a run that was built by hand."""
+  state, step = _restored(setup, workdir)
+  variables = steps.generator_variables(state, averaged=averaged)
+  return _sampler(setup, variables, step)
+
+
+def _restored(setup, workdir):
   like = jax.eval_shape(lambda: steps.init(setup, jax.random.key(0)))
   folder = pathlib.Path(workdir) / 'checkpoints'
   restored = checkpoints.restore_latest(folder, like)
@@ -77,14 +94,16 @@ def load_setup(
     raise checkpoints.CheckpointError(
       f'workdir={str(workdir)!r} has no checkpoint yet; train first.'
     )
-  variables = steps.generator_variables(restored.state, averaged=averaged)
-  return _sampler(setup, variables, restored.step)
+  return restored.state, restored.step
 
 
 def _sampler(setup, variables, step):
   generate, z_size = steps.make_sampler(setup), setup.generator.z_size
-  decode = lambda z: generate(variables, z)
-  sample = lambda key, n: decode(batch_game.latents(key, n, z_size))
+  decode = lambda z, labels=None: generate(variables, z, labels)
+
+  def sample(key, count, labels=None):
+    return decode(batch_game.latents(key, count, z_size), labels)
+
   return Sampler(sample, decode, z_size, step)
 
 
@@ -143,6 +162,35 @@ def spherical(a: jax.Array, b: jax.Array, share: jax.Array) -> jax.Array:
   angle = jnp.arccos(jnp.clip(cosine, -1 + 1e-6, 1 - 1e-6))
   weights = jnp.sin((1 - share) * angle), jnp.sin(share * angle)
   return (weights[0] * a + weights[1] * b) / jnp.sin(angle)
+
+
+def export(run: build.Run, workdir: str | os.PathLike) -> list[pathlib.Path]:
+  """Writes the newest checkpoint's weights (`--mode=export`).
+
+  Returns:
+    Paths of `.npz` files in `workdir/export`, for `numpy.load`: the generator,
+    its average where the run keeps one, and the discriminator, named and laid
+    out as in PyTorch (see `models.to_torch`).
+  """
+  state, step = _restored(run.setup, workdir)
+  generator = run.setup.generator
+  variables = {
+    'generator': (generator, steps.generator_variables(state, averaged=False)),
+    'discriminator': (
+      run.setup.discriminator,
+      {'params': state.players.d, **state.model_state.d},
+    ),
+  }
+  if run.setup.averaging:
+    averaged = steps.generator_variables(state, averaged=True)
+    variables['generator-averaged'] = (generator, averaged)
+  folder = pathlib.Path(workdir) / 'export'
+  folder.mkdir(exist_ok=True)
+  paths = []
+  for name, (module, values) in variables.items():
+    paths.append(folder / f'{name}-{step:08d}.npz')
+    np.savez(paths[-1], **models.to_torch(module, values))
+  return paths
 
 
 def evaluate_run(

@@ -1,13 +1,18 @@
 """The command line: python -m gan_jax.main --config=configs/X.py --workdir=DIR.
 
+Several processes run the same command, with --distributed where JAX knows the
+cluster (SLURM, Cloud TPU), else with --coordinator, --num_processes and
+--process_id; the first alone touches the folder. See docs/scaling.md.
+
 Exit codes: 0 done; 2 for a mistake in what was asked, a folder that cannot be
 used or a run that diverged, each with one line on stderr; 128 + signal when a
-signal ended the run after saving it.
+signal ended the run after saving it; 1 with a traceback for a fault of ours.
 """
 
 import os
 import re
 import sys
+import traceback
 
 from absl import flags
 from ml_collections import config_flags
@@ -19,9 +24,18 @@ _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run.')
 _MODE = flags.DEFINE_enum(
   'mode',
   'train',
-  ['train', 'evaluate', 'sample'],
-  'Train (or go on), or numbers or pictures of the newest checkpoint.',
+  ['train', 'evaluate', 'sample', 'export'],
+  'Train (or go on); or numbers, pictures or weights (npz, with the names that '
+  'PyTorch would give) of the newest checkpoint.',
 )
+_DISTRIBUTED = flags.DEFINE_bool(
+  'distributed', False, 'One of several processes of a cluster that JAX knows.'
+)
+_COORDINATOR = flags.DEFINE_string(
+  'coordinator', None, 'HOST:PORT of the first of several processes.'
+)
+_NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'How many.')
+_PROCESS_ID = flags.DEFINE_integer('process_id', None, 'Which of them, from 0.')
 
 # What a person asked for, as opposed to a fault of ours.
 _MISTAKES = (
@@ -49,16 +63,35 @@ def main(argv: list[str] | None = None) -> int:
   except _MISTAKES as error:
     return _fail(_words(error, argv))
   # Imported late: a typo should not wait for JAX.
-  from gan_jax import checkpoints, train, workdir
+  from gan_jax import train
+
+  try:
+    code = _run(config)
+  except train.Interrupted as error:
+    print(error, file=sys.stderr)
+    code = 128 + error.signum
+  except Exception:  # a fault of ours
+    traceback.print_exc()
+    code = 1
+  return code if code == 0 else _leave(code)
+
+
+def _run(config):
+  from gan_jax import checkpoints, data, parallel, train, workdir
 
   _cache(config.compilation_cache)
   try:
+    _join()
+    if _MODE.value != 'train' and not parallel.is_leader():
+      return 0
     run = train.build(config)
   except (ValueError, TypeError, OSError, ImportError) as error:
     return _fail(str(error))
   mistakes = (
     workdir.WorkdirError,
     checkpoints.CheckpointError,
+    data.DataError,
+    parallel.LeaderFailed,
     train.Diverged,
     OSError,  # a full disk
   )
@@ -68,10 +101,38 @@ def main(argv: list[str] | None = None) -> int:
     _MODES[_MODE.value](run, config)
   except mistakes as error:
     return _fail(str(error))
-  except train.Interrupted as error:
-    print(error, file=sys.stderr)
-    return 128 + error.signum
   return 0
+
+
+def _join():
+  """Meets the other processes, if there are any."""
+  by_hand = {
+    'coordinator': _COORDINATOR.value,
+    'num_processes': _NUM_PROCESSES.value,
+    'process_id': _PROCESS_ID.value,
+  }
+  missing = [f'--{name}' for name, value in by_hand.items() if value is None]
+  if not _DISTRIBUTED.value and len(missing) == len(by_hand):
+    return
+  if missing and not _DISTRIBUTED.value:
+    raise ValueError(
+      f'{" and ".join(missing)} missing: --coordinator, --num_processes and '
+      '--process_id go together.'
+    )
+  from gan_jax import parallel
+
+  parallel.join(**by_hand)
+
+
+def _leave(code):
+  """Exits; of several processes without waiting minutes for the others."""
+  import jax
+
+  if jax.process_count() > 1:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+  return code
 
 
 def _parse(argv):
@@ -132,11 +193,12 @@ def _cache(directory):
 
 
 def _train(run, config):
-  from gan_jax import train
+  from gan_jax import parallel, train
 
   del config
   train.train(run, _WORKDIR.value, say=_say)
-  _say(f'done: {_WORKDIR.value}')
+  if parallel.is_leader():
+    _say(f'done: {_WORKDIR.value}')
 
 
 def _evaluate(run, config):
@@ -157,7 +219,21 @@ def _sample(run, config):
     _say(str(path))
 
 
-_MODES = {'train': _train, 'evaluate': _evaluate, 'sample': _sample}
+def _export(run, config):
+  from gan_jax import generate, workdir
+
+  del config
+  workdir.check(_WORKDIR.value, run.config)
+  for path in generate.export(run, _WORKDIR.value):
+    _say(str(path))
+
+
+_MODES = {
+  'train': _train,
+  'evaluate': _evaluate,
+  'sample': _sample,
+  'export': _export,
+}
 
 
 def _say(text):

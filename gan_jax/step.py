@@ -84,7 +84,8 @@ def train_step(
 
   Args:
     state: before the step.
-    batches: `image` as stored, `[turns, B, ...]`: one batch a turn.
+    batches: `image` as stored, `[turns, B, ...]`, and what else
+      `batch_game.make_game` takes: one batch a turn.
     setup: what the step is made of.
     penalize: whether this step pays the (lazy) penalties.
 
@@ -182,13 +183,24 @@ def _turn_metrics(info, movers, axis_name):
   return metrics | seen | info.telemetry
 
 
-def make_call(setup: Setup, pick: Callable, steps: int) -> Callable:
-  """Compiles `steps` training steps into one call to the device.
+def _on_one_device(function):
+  return jax.jit(function, donate_argnums=0)
+
+
+def make_call(
+  setup: Setup,
+  pick: Callable,
+  steps: int,
+  compile_: Callable[[Callable], Callable] = _on_one_device,
+) -> Callable:
+  """Compiles `steps` training steps into one call to the devices.
 
   Args:
     setup: what a step is made of.
     pick: `(resident, fed) -> batch`, see `data.Feed`.
     steps: steps a call.
+    compile_: of a function `(state, resident, fed) -> (state, metrics)`; see
+      `parallel.Devices`.
 
   Returns:
     `(state, resident, fed, step) -> (state, metrics)`: leaves of `fed` are
@@ -200,13 +212,11 @@ def make_call(setup: Setup, pick: Callable, steps: int) -> Callable:
     batches = jax.vmap(functools.partial(pick, resident))(fed)
     return train_step(state, batches, setup=setup, penalize=penalize)
 
-  @functools.partial(jax.jit, static_argnums=3, donate_argnums=0)
-  def single(state, resident, fed, penalize):
+  def single(state, resident, fed, *, penalize):
     fed = jax.tree.map(lambda x: x[0], fed)
     state, metrics = one(state, resident, fed, penalize)
     return state, jax.tree.map(lambda x: x[None], metrics)
 
-  @functools.partial(jax.jit, donate_argnums=0)
   def several(state, resident, fed):
     def body(state, fed):
       pay = lambda penalize: one(state, resident, fed, penalize)
@@ -218,12 +228,19 @@ def make_call(setup: Setup, pick: Callable, steps: int) -> Callable:
     return jax.lax.scan(body, state, fed)
 
   if steps > 1:
-    return lambda state, resident, fed, step: several(state, resident, fed)
-  # The host knows the step, so it picks one of two programs: inside `cond` and
-  # `scan`, XLA's CPU compiler gives convolutions their slow form.
-  return lambda state, resident, fed, step: single(
-    state, resident, fed, step % setup.lazy == 0
+    compiled = compile_(several)
+    return lambda state, resident, fed, step: compiled(state, resident, fed)
+  # The host knows the step, so it picks one of two programs.
+  paying, free = (
+    compile_(functools.partial(single, penalize=penalize))
+    for penalize in (True, False)
   )
+
+  def call(state, resident, fed, step):
+    due = not setup.penalties or step % setup.lazy == 0
+    return (paying if due else free)(state, resident, fed)
+
+  return call
 
 
 def generator_variables(state: TrainState, *, averaged: bool) -> dict[str, Any]:
@@ -234,22 +251,32 @@ def generator_variables(state: TrainState, *, averaged: bool) -> dict[str, Any]:
 
 
 def make_sampler(setup: Setup, batch_size: int = 250) -> Callable:
-  """A function `(variables, z) -> examples`, `[N, z_size]` to numpy `[N, ...]`.
+  """A function `(variables, z, labels=None) -> examples`.
 
-  The generator runs in evaluation mode: running statistics, no dropout.
+  Latents `[N, z_size]` and labels `[N]`, where the generator takes them, to
+  numpy `[N, ...]`. Labels left out are all classes in turn. The generator runs
+  in evaluation mode: running statistics, no dropout.
   """
+  classes = getattr(setup.generator, 'labels', 1)
 
   @jax.jit
-  def generate(variables, z):
-    return setup.generator.apply(variables, z, train=False)
+  def generate(variables, z, labels):
+    labels = labels if batch_game.takes_labels(setup.generator) else None
+    return setup.generator.apply(variables, z, labels, train=False)
 
-  def sample(variables, z):
+  def sample(variables, z, labels=None):
+    labels = np.arange(len(z)) % classes if labels is None else labels
     parts = []
     for first in range(0, len(z), batch_size):
-      part = z[first : first + batch_size]
+      part = z[first : first + batch_size], labels[first : first + batch_size]
+      missing = batch_size - len(part[0])
       # One shape, so one compilation.
-      padded = jnp.pad(part, ((0, batch_size - len(part)), (0, 0)))
-      parts.append(np.asarray(generate(variables, padded))[: len(part)])
+      padded = (
+        jnp.pad(part[0], ((0, missing), (0, 0))),
+        jnp.pad(jnp.asarray(part[1], jnp.int32), (0, missing)),
+      )
+      made = np.asarray(generate(variables, *padded))
+      parts.append(made[: batch_size - missing])
     return np.concatenate(parts)
 
   return sample

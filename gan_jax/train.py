@@ -5,38 +5,35 @@ and leaves a folder that the same command takes up again, bit by bit.
 """
 
 import contextlib
+import functools
 import math
 import os
 import pathlib
 import signal
 from collections.abc import Callable, Iterator
-from concurrent import futures
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from gan_jax import batch_game, checkpoints, generate, logs, step
+from gan_jax import (
+  batch_game,
+  checkpoints,
+  divergence,
+  logs,
+  parallel,
+  scribe,
+  step,
+)
 from gan_jax import build as building
 from gan_jax import workdir as workdirs
 
 Run = building.Run
 Setup = batch_game.Setup
 Penalty = batch_game.Penalty
+Diverged = divergence.Diverged
 build = building.build
 game_defaults = building.game_defaults
-
-_PLAYER = {
-  'loss_g': 'the generator',
-  'loss_d': 'the discriminator',
-  'real_logit': 'the discriminator',
-  'fake_logit': 'the discriminator',
-}
-
-
-class Diverged(Exception):
-  """A loss or a parameter is no longer finite; says the step and the player."""
 
 
 class Interrupted(Exception):
@@ -64,6 +61,9 @@ def train(
 ) -> step.TrainState:
   """Plays a run to its end, from the newest checkpoint in the folder if any.
 
+  It uses all devices that JAX sees, of all processes. Every process of several
+  calls it with the same run; the first alone touches the workdir and speaks.
+
   Args:
     run: from `build(config)`, or filled by hand.
     workdir: gets `config.json`, `metrics.jsonl`, `tensorboard/`,
@@ -71,28 +71,34 @@ def train(
     say: takes each line for the terminal.
 
   Returns:
-    The state after the last step.
+    The state after the last step, on all devices.
 
   Raises:
     workdir.WorkdirError: the folder is in use, not writable or of another run.
     checkpoints.CheckpointError: there are checkpoints, but none is whole.
     Diverged: a loss is not finite; the last good checkpoint stays.
     Interrupted: SIGINT or SIGTERM came; the state is saved.
-    ValueError: an interval is not a multiple of `steps_per_call`.
+    parallel.LeaderFailed: in another process than the first, which has raised
+      one of the above.
+    ValueError: an interval is not a multiple of `steps_per_call`, or the setup
+      does not suit `run.parallel`.
   """
   building.check_intervals(run)
-  changes = workdirs.check(workdir, run.config)
-  with workdirs.claim(workdir) as path:
-    for change in changes:
-      say(f'resuming with another {change}; not bit-exact where that matters.')
-    progress = _start(run, path, say)
+  building.check_axis(run)
+  leads = parallel.is_leader()
+  say = say if leads else lambda line: None
+  devices, path = parallel.make(run.parallel), pathlib.Path(workdir)
+  with contextlib.ExitStack() as held:
+    parallel.on_leader(lambda: _claim(run, workdir, held, say))
+    progress = _start(run, path, devices, say)
     if progress.done >= run.num_steps:
       say(f'{path} is finished: {progress.done} of {run.num_steps} steps.')
       return progress.state
-    workdirs.cut_metrics(path, progress.done)
-    workdirs.record(path, run.config)
+    if leads:
+      workdirs.cut_metrics(path, progress.done)
+      workdirs.record(path, run.config)
     try:
-      return _play(run, path, progress, say)
+      return _play(run, path, devices, progress, say)
     except Diverged as error:
       kept = checkpoints.steps(path / 'checkpoints')
       raise Diverged(
@@ -102,20 +108,41 @@ def train(
       ) from None
 
 
-def _start(run, path, say):
-  like = jax.eval_shape(lambda: step.init(run.setup, jax.random.key(run.seed)))
+def _claim(run, workdir, held, say):
+  changes = workdirs.check(workdir, run.config)
+  held.enter_context(workdirs.claim(workdir))
+  for change in changes:
+    say(f'resuming with another {change}; not bit-exact where that matters.')
+
+
+def _start(run, path, devices, say):
+  fresh = lambda: step.init(run.setup, jax.random.key(run.seed))
+  like = jax.eval_shape(fresh)
+  found = {}
+  at = parallel.on_leader(lambda: _restore(run, path, like, found, say))
+  if at is None:
+    return _Progress(devices.replicate(fresh()), 0, [])
+  state = found.get('state')
+  if jax.process_count() > 1:
+    state = parallel.from_leader(state, like)
+  run.feed.restore(at['feed'])
+  pending = {k: np.array(v) for k, v in at['pending'].items()}
+  state = devices.replicate(state)
+  return _Progress(state, at['step'], [pending] if pending else [])
+
+
+def _restore(run, path, like, found, say):
+  """Finds the newest checkpoint; returns what of it is not the state."""
   restored = checkpoints.restore_latest(path / 'checkpoints', like, say=say)
   if restored is None:
     kept = workdirs.set_aside(path)
     if kept:
       say(f'{path} has no finished checkpoint: starting over, see {kept}.')
-    key = jax.random.key(run.seed)
-    return _Progress(step.init(run.setup, key), 0, [])
+    return None
   _check_boundary(restored.step, run.steps_per_call)
   say(f'resuming from the checkpoint of step {restored.step}.')
-  run.feed.restore(restored.host['feed'])
-  pending = {k: np.array(v) for k, v in restored.host['pending'].items()}
-  return _Progress(restored.state, restored.step, [pending] if pending else [])
+  found['state'] = restored.state
+  return {**restored.host, 'step': restored.step}
 
 
 def _check_boundary(done, steps_per_call):
@@ -127,167 +154,106 @@ def _check_boundary(done, steps_per_call):
     )
 
 
-def _play(run, path, progress, say):
+def _play(run, path, devices, progress, say):
   with (
-    contextlib.closing(logs.Writer(path, start=progress.done)) as writer,
     _signals() as received,
-    _Profiler(run.profile, path / 'profile') as profiler,
-    _Background() as background,
+    scribe.open_(run, path, progress.done, say) as writer,
   ):
-    return _loop(
-      run, path, progress, writer, profiler, background, received, say
-    )
+    return _loop(run, devices, progress, received, writer)
 
 
-def _loop(run, path, progress, writer, profiler, background, received, say):
+def _loop(run, devices, progress, received, writer):
   state, start, pending = progress
-  call = step.make_call(run.setup, run.feed.pick, run.steps_per_call)
-  resident = jax.device_put(run.feed.resident)
-  picture = generate.make_picture(run, path)
-  show = lambda state, done: writer.image(done, _drawn(picture, state, done))
+  call = step.make_call(
+    run.setup,
+    _with_rows(run.feed.pick),
+    run.steps_per_call,
+    compile_=devices.compile,
+  )
+  resident = devices.replicate(run.feed.resident)
   if start == 0 and run.sample_every:
-    show(state, 0)
+    writer.draw(state, 0)
   clock = logs.Clock(start)
   for first in range(start, run.num_steps, run.steps_per_call):
     done = first + run.steps_per_call
-    profiler.switch(first, done, state)
-    state, metrics = call(state, resident, _fed(run, first), first)
+    writer.profile(first, done, state)
+    fed = devices.spread(_fed(run, first))
+    state, metrics = call(state, resident, fed, first)
     pending.append(metrics)
     if first == start:
       # The first call compiles; the speed that is shown leaves it out.
       jax.block_until_ready(state)
       clock.restart(done)
-    stop = received[0] if received else None
-    save = stop or done == run.num_steps or _due(done, run.checkpoint_every)
+    save = done == run.num_steps or _due(done, run.checkpoint_every)
     log, sample = _due(done, run.log_every), _due(done, run.sample_every)
+    stop = _agreed(received, save or sample or log)
+    save = save or stop
     if save or sample or log:
-      pending = [_finite(_gather(pending), done, run.setup.method.turns)]
+      pending = [
+        divergence.check_losses(_gather(pending), done, run.setup.method.turns)
+      ]
       if not run.log_every:
         pending = []
     if save or sample:
-      _check_players(state, done)
+      divergence.check_players(state.players, done)
     if log:
-      _log(pending.pop(), done, run, clock, writer, say)
+      writer.log(pending.pop(), done, clock)
     if sample:
-      background.run(show, _copy(state), done)
+      writer.draw(state, done)
     if save:
-      # Read here: the stream moves on while the thread writes.
-      host = {'feed': run.feed.state(), 'pending': _listed(pending)}
-      background.run(_save, run, path, _copy(state), done, host)
+      writer.save(state, done, pending)
     if stop:
       raise Interrupted(stop, done)
   return state
 
 
-class _Background:
-  """One thread that writes files while the device goes on.
+def _agreed(received, due):
+  """The signal that stops the run, or 0.
 
-  Two tasks may wait, so that copies of the state do not pile up; a task's error
-  is raised at the latest when the run ends.
+  Several processes have to stop at the same step, and ask each other only
+  where they wait for the devices anyway.
   """
-
-  def __enter__(self):
-    self._thread = futures.ThreadPoolExecutor(max_workers=1)
-    self._tasks = []
-    return self
-
-  def run(self, function, *arguments):
-    while len(self._tasks) > 1:
-      self._tasks.pop(0).result()
-    self._tasks.append(self._thread.submit(function, *arguments))
-
-  def __exit__(self, *raised):
-    self._thread.shutdown()
-    for task in self._tasks:
-      task.result()
-
-
-# The next call uses its state up, so the thread gets a copy.
-_copy = jax.jit(lambda state: jax.tree.map(jnp.copy, state))
+  if jax.process_count() > 1 and not due:
+    return 0
+  return parallel.agree(received[0] if received else 0)
 
 
 def _due(done, every):
   return every > 0 and done % every == 0
 
 
+def _with_rows(pick):
+  """Batches that know which rows of the batch of all devices they have."""
+
+  def pick_with_rows(resident, one):
+    return {**pick(resident, one['fed']), 'row': one['row']}
+
+  return pick_with_rows
+
+
 def _fed(run, first):
-  """What the host sends for one call, `[steps, turns, B, ...]`."""
-  turns = len(run.setup.method.turns)
-  steps = run.steps_per_call
+  """What the host sends for one call, `[steps, turns, b, ...]`, and its rows.
+
+  Of several processes each sends a part of every batch, b examples.
+  """
+  steps, turns = run.steps_per_call, len(run.setup.method.turns)
   fed = run.feed.next(first * turns, steps * turns)
-  return jax.tree.map(
-    lambda x: np.reshape(x, (steps, turns, *x.shape[1:])), fed
-  )
+  fed = jax.tree.map(lambda x: np.reshape(x, (steps, turns, *x.shape[1:])), fed)
+  rows = _rows(steps, turns, jax.tree.leaves(fed)[0].shape[2])
+  return {'fed': fed, 'row': rows}
+
+
+@functools.lru_cache(maxsize=1)
+def _rows(steps, turns, local_size):
+  batch_size = local_size * jax.process_count()
+  parallel.check_batch(batch_size)
+  return np.tile(parallel.rows(batch_size), (steps, turns, 1))
 
 
 def _gather(pending):
   """One array a metric, of every step since the last logged one."""
   pending = jax.device_get(pending)
   return {k: np.concatenate([p[k] for p in pending]) for k in pending[0]}
-
-
-def _finite(values, done, turns):
-  """Returns the values if every loss is finite.
-
-  Raises:
-    Diverged: names the first step, and in it the first player, that is not.
-  """
-  first_mover = 'the discriminator' if turns[0] == 'd' else 'the generator'
-  # Within a step one player's NaN is the other's in the turns that follow.
-  names = sorted(_PLAYER, key=lambda name: _PLAYER[name] != first_mover)
-  bad = {n: np.flatnonzero(~np.isfinite(values.get(n, ()))) for n in names}
-  bad = {n: int(steps[0]) for n, steps in bad.items() if steps.size}
-  if not bad:
-    return values
-  name = min(bad, key=bad.get)
-  at = done - len(values[name]) + bad[name] + 1
-  raise Diverged(
-    f'{name} of {_PLAYER[name]} is {values[name][bad[name]]} at step {at}'
-  )
-
-
-def _drawn(picture, state, done):
-  try:
-    return picture(state, done)
-  except FloatingPointError as error:
-    raise Diverged(f'{error} at step {done}') from error
-
-
-def _log(values, done, run, clock, writer, say):
-  # A lazy penalty is NaN in the steps that do not pay it.
-  known = {k: v[~np.isnan(v)] for k, v in values.items()}
-  numbers = {
-    k: math.fsum(v) / v.size if v.size else math.nan for k, v in known.items()
-  }
-  rate = clock.read(done)
-  shown = [*_PLAYER, *(penalty.name for penalty in run.setup.penalties)]
-  shown = {k: numbers[k] for k in shown if k in numbers}
-  say(logs.line(done, run.num_steps, rate, shown))
-  writer.write(done, numbers | {'steps_per_second': rate})
-
-
-def _listed(pending):
-  return {k: v.tolist() for k, v in pending[0].items()} if pending else {}
-
-
-def _save(run, path, state, done, host):
-  folder = path / 'checkpoints'
-  checkpoints.save(folder, done, state, host, keep=run.keep_checkpoints)
-
-
-@jax.jit
-def _all_finite(tree):
-  return jax.tree.reduce(
-    jnp.logical_and, jax.tree.map(lambda x: jnp.isfinite(x).all(), tree)
-  )
-
-
-def _check_players(state, done):
-  """A checkpoint of NaN would push a good one out."""
-  for player, params in state.players._asdict().items():
-    if not _all_finite(params):
-      name = {'g': 'the generator', 'd': 'the discriminator'}[player]
-      raise Diverged(f'a parameter of {name} is not finite at step {done}')
 
 
 @contextlib.contextmanager
@@ -304,29 +270,3 @@ def _signals() -> Iterator[list[int]]:
   finally:
     for signum, before in kept.items():
       signal.signal(signum, before)
-
-
-class _Profiler:
-  """Traces the calls that play steps between the two of `run.profile`."""
-
-  def __init__(self, steps: tuple[int, int], path: pathlib.Path):
-    self._steps, self._path, self._on = steps, path, False
-
-  def __enter__(self):
-    return self
-
-  def switch(self, first: int, last: int, state: step.TrainState) -> None:
-    """Starts or stops before the call that plays steps first to last."""
-    begin, end = self._steps
-    due = max(first, begin) < min(last, end)
-    if due != self._on:
-      jax.block_until_ready(state)
-      if due:
-        jax.profiler.start_trace(self._path)
-      else:
-        jax.profiler.stop_trace()
-      self._on = due
-
-  def __exit__(self, *raised):
-    if self._on:
-      jax.profiler.stop_trace()

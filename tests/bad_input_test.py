@@ -60,6 +60,11 @@ def test_flags(tmp_path, flags, words):
   assert_refused(tmp_path, flags, words)
 
 
+def test_words_that_do_not_go_together(tmp_path):
+  flags = ['--config=configs/cifar10_landscape.py:cnn,bottleneck']
+  assert_refused(tmp_path, flags, ["'bottleneck' does not go with 'cnn'"])
+
+
 def test_workdir_is_needed():
   assert_mistake(main(QUICK), '--workdir is needed')
 
@@ -116,7 +121,12 @@ def test_a_file_of_ones_own(tmp_path, body, words):
     (['seed=4294967296'], ['config.seed=4294967296', '2**32']),
     (['log_every=7', 'steps_per_call=5'], ['log_every=7', 'steps_per_call=5']),
     # An option of another net than the one chosen.
-    (['discriminator.name=dc'], ['config.discriminator', "of 'dc'", 'width=']),
+    (
+      ['discriminator.name=mlp'],
+      ['config.discriminator', "of 'mlp'", 'features='],
+    ),
+    (['parallel=pjit'], ["config.parallel='pjit'", "'shard_map'"]),
+    (['diff_augment=colour'], ["config.diff_augment='colour'", "'color'"]),
     (
       ['generator.image_size=32'],
       ['config.generator', '(32, 32, 1)', '(16, 16, 1)'],

@@ -1,5 +1,7 @@
 """What a config turns into: schedules and optimizers by hand, every name."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 
+from configs import digits, toy
 from gan_jax import (
   batch_game,
   build,
@@ -423,3 +426,58 @@ def test_build_keeps_what_the_config_says():
   assert run.setup.loss is losses.get('nonsaturating')
   assert isinstance(run.dataset, data.Dataset)
   assert run.setup.project is None and run.setup.parameter_penalty is None
+
+
+def residual(**options):
+  small = dict(width=2, max_width=4, image_size=8, channels=1)
+  return ml_collections.ConfigDict(dict(name='residual', **small, **options))
+
+
+def labelled(**options):
+  config = digits.get_config('quick')
+  config.data.image_size = 8
+  config.generator = residual(z_size=4, embed_size=2, **options)
+  config.discriminator = residual(**options)
+  return config
+
+
+def test_labels_reach_both_players():
+  run = build.build(labelled(labels=10))
+  assert run.setup.generator.labels == run.setup.discriminator.labels == 10
+  state = step.init(run.setup, jax.random.key(0))
+  fed = run.feed.next(0, 2)
+  batches = jax.vmap(functools.partial(run.feed.pick, run.feed.resident))(fed)
+  assert batches['label'].shape == (2, 64)
+
+  @jax.jit
+  def logits(batches):
+    _, metrics = step.train_step(state, batches, setup=run.setup)
+    return metrics['real_logit'], metrics['fake_logit']
+
+  # Other labels, other logits of the same images and latents.
+  shifted = {**batches, 'label': (batches['label'] + 1) % 10}
+  for a, b in zip(logits(batches), logits(shifted), strict=True):
+    assert abs(a - b) > 1e-6
+
+
+def test_labels_need_a_set_that_has_as_many():
+  with pytest.raises(
+    ValueError, match=r"config.generator.labels=7, but .*'digits' has 10 clas"
+  ):
+    build.build(labelled(labels=7))
+  config = labelled(labels=3)
+  config.data.name, config.data.image_size = 'ring8', 0
+  with pytest.raises(ValueError, match='config.generator makes examples'):
+    build.build(config)
+
+
+def test_images_are_needed_to_flip_them():
+  config = toy.get_config('ring8,quick')
+  config.flip = True
+  with pytest.raises(
+    ValueError, match=r'config.flip is for images, .* shape \(2,\)'
+  ):
+    build.build(config)
+  config.flip, config.diff_augment = False, 'color'
+  with pytest.raises(ValueError, match='config.diff_augment is for images'):
+    build.build(config)

@@ -23,6 +23,7 @@ ARROWS = {
   '': {'generate'},  # gan_jax/__init__.py: gan_jax.load, imported when called
   **dict.fromkeys(CORE, CORE),
   'theory': CORE,
+  'augment': set(),
   'models': set(),
   'data': set(),
   'metrics': set(),
@@ -33,10 +34,11 @@ ARROWS = {
   'workdir': set(),
   'defaults': set(),
   'optimizers': set(),
-  'batch_game': CORE | {'data'},
+  'batch_game': CORE | {'augment', 'data'},
   'step': CORE | {'models', 'batch_game'},
   'build': CORE
   | {
+    'augment',
     'models',
     'data',
     'batch_game',
@@ -48,12 +50,17 @@ ARROWS = {
   'evaluate': {'metrics', 'data'},
   'generate': CORE
   | {'models', 'data', 'batch_game', 'step', 'build', 'checkpoints', 'evaluate'}
-  | {'pictures', 'workdir', 'parallel'},
+  | {'defaults', 'pictures', 'workdir', 'parallel'},
+  'divergence': set(),
+  'scribe': {'build', 'checkpoints', 'divergence', 'generate', 'logs'}
+  | {'parallel', 'step'},
   'train': CORE
   | {'models', 'data', 'metrics', 'batch_game', 'step', 'build', 'checkpoints'}
-  | {'evaluate', 'generate', 'logs', 'parallel', 'pictures', 'workdir'},
+  | {'divergence', 'evaluate', 'generate', 'logs', 'parallel', 'pictures'}
+  | {'scribe', 'workdir'},
   'report': {'workdir', 'pictures', 'metrics'},
-  'main': {'train', 'generate', 'report', 'checkpoints', 'workdir'},
+  'main': {'train', 'generate', 'report', 'checkpoints', 'data', 'parallel'}
+  | {'workdir'},
 }
 DEVICE_WORDS = {'Mesh', 'make_mesh', 'AbstractMesh', 'pmap', 'shard_map'}
 
