@@ -23,7 +23,7 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 -m 'not slow'
 
 test-slow: $(INSTALLED)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n 2 -m slow
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -166,7 +166,7 @@ def dry_run(pod: gcloud.Pod, flags, rest: list[str]) -> list[list[str]]:
 
   With --restart, those after a preemption follow.
   """
-  archive = '/tmp/gan_jax.tar.gz'
+  archive = 'gan_jax.tar.gz'
   copied = gcloud.pack(archive, flags.allow_dirty, dry=True)
   create = [pod.describe(), *pod.create()]
   work = [*pod.install(archive), *pod.prepare(flags.setup, flags.mount)]

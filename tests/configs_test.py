@@ -6,13 +6,12 @@ import json
 import pathlib
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import pytest
 
 from configs import cifar10_landscape, digits, toy
-from gan_jax import build, data, defaults, optimizers, step, train
+from gan_jax import build, data, defaults, optimizers, train
 from gan_jax.data import toy as toy_sets
 
 FOLDER = pathlib.Path(defaults.__file__).parents[1] / 'configs'
@@ -117,6 +116,8 @@ def test_landscape_builds_with_every_choice_of_words(words):
 def test_landscape_trains_with_every_choice_of_words(words, tmp_path):
   # The networks as published, on few examples; the loop stops at a NaN.
   config = cifar10_landscape.get_config(','.join((*words, 'quick')))
+  if 'quarter' not in words:  # six turns take three times as long to compile
+    config.game.d_steps = 1
   pixels = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
   dataset = data.Dataset('noise', pixels, None, 0)
   run = train.Run(
@@ -130,11 +131,10 @@ def test_landscape_trains_with_every_choice_of_words(words, tmp_path):
   assert int(state.step) == 20
   lines = (tmp_path / 'metrics.jsonl').read_text().splitlines()
   assert [json.loads(line)['step'] for line in lines] == [10, 20]
-  before = step.init(run.setup, jax.random.key(run.seed)).players
-  moved = lambda a, b: float(jnp.max(jnp.abs(a - b)))
-  for a, b in zip(state.players, before, strict=True):
-    changes = jax.tree.leaves(jax.tree.map(moved, jax.device_get(a), b))
-    assert sum(change > 0 for change in changes) > 0.9 * len(changes)
+  # Gradients came to nearly all parameters, those that batch norm cancels out
+  # excepted.
+  moments = jax.tree.leaves(jax.device_get(state.opt_state))
+  assert np.mean([np.any(moment) for moment in moments]) > 0.9
 
 
 def test_landscape_refuses_a_cnn_with_bottleneck():

@@ -39,7 +39,7 @@ CREATE_SPOT = [
 DELETE = [*TPU, 'delete', 'pod', *HERE]
 DELETE_SPOT = [*QUEUE, 'delete', 'pod', '--force', *HERE]
 COPY = [
-  *(*TPU, 'scp', '/tmp/gan_jax.tar.gz', 'pod:gan_jax.tar.gz'),
+  *(*TPU, 'scp', 'gan_jax.tar.gz', 'pod:gan_jax.tar.gz'),
   *('--worker=all', *HERE),
 ]
 
@@ -67,7 +67,7 @@ RUN = ssh(
 )
 GIT = [
   ['git', 'status', '--porcelain', '--untracked-files=no'],
-  ['git', 'archive', '--format=tar.gz', '--output=/tmp/gan_jax.tar.gz', 'HEAD'],
+  ['git', 'archive', '--format=tar.gz', '--output=gan_jax.tar.gz', 'HEAD'],
 ]
 
 
