@@ -416,7 +416,7 @@ def _automatic_steps(config, setup):
   kernels = jax.tree.leaves(_abstract_variables(setup))
   convolutions = any(kernel.ndim == 4 for kernel in kernels)
   if convolutions and jax.default_backend() == 'cpu':
-    return 1
+    return 1  # long enough by itself, and a signal is not kept waiting
   together = math.gcd(
     config.num_steps,
     config.log_every,

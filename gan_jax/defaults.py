@@ -13,8 +13,8 @@ def get_config() -> ml_collections.ConfigDict:
   config.seed = 0
   config.num_steps = 100_000  # a step is all turns of config.game
   config.batch_size = 64  # of each turn, over all devices
-  # Steps in one call to the device; 0 picks: 1 for convolutions on CPU, where
-  # XLA compiles them badly inside loops, else up to 100.
+  # Steps in one call to the device; 0 picks: 1 for convolutions on CPU, else up
+  # to 100. A signal, like anything else, comes between calls.
   config.steps_per_call = 0
 
   # Several devices: 'jit', 'pmap' or 'shard_map', the same numbers by each.

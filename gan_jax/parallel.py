@@ -12,6 +12,7 @@ the row's number in the whole batch, and all means are over the whole batch. Of
 several processes the first leads: it alone reads and writes the workdir.
 """
 
+import functools
 import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -91,10 +92,13 @@ def make(name: str) -> Devices:
       in_shardings=(whole, whole, rows),
       out_shardings=whole,
       donate_argnums=0,
+      compiler_options=_compiler_options(),
     ),
     'pmap': _pmap,
     'shard_map': lambda function: jax.jit(
-      _shard_map(function, mesh), donate_argnums=0
+      _shard_map(function, mesh),
+      donate_argnums=0,
+      compiler_options=_compiler_options(),
     ),
   }
   return Devices(
@@ -102,6 +106,20 @@ def make(name: str) -> Devices:
     lambda tree: jax.tree.map(lambda x: _replicate(x, whole), tree),
     _by_device if name == 'pmap' else lambda fed: _global(fed, rows),
   )
+
+
+@functools.cache
+def _compiler_options():
+  """What makes programs faster on CPU, where XLA still knows the name."""
+  if jax.default_backend() != 'cpu':
+    return None
+  # XLA's older kernels for convolutions are up to a quarter faster.
+  options = {'xla_cpu_experimental_ynn_fusion_type': ''}
+  try:
+    jax.jit(lambda x: x, compiler_options=options).lower(0.0).compile()
+  except (RuntimeError, ValueError):
+    return None
+  return options
 
 
 def _shard_map(function, mesh):

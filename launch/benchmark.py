@@ -1,28 +1,30 @@
 """Speed, as ratios measured side by side in one run.
 
-python -m launch.benchmark [--only=loop] [--rounds=10] [--data_dir=DIR]
+python -m launch.benchmark [--only=loop,scan] [--rounds=10] [--data_dir=DIR]
+    [--precision=tf32] [--peak_tflops=495]
 
 Each benchmark interleaves its two sides, so that a machine whose speed drifts
 slows both; the ratio of each round is taken, and the median over rounds is held
-against the ratio required. Exit code 1 if one falls short.
+against the ratio required. Exit code 1 if one falls short. The rows against
+PyTorch need the extra `bench`; without it they are skipped.
 """
 
 import argparse
 import functools
+import importlib.util
 import os
 import platform
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import ml_collections
 import numpy as np
 
-from configs import cifar10_landscape, digits
-from gan_jax import step, train
+from configs import cifar10_landscape
+from gan_jax import defaults
+from launch import benchmark_sides
 
 
 class Benchmark(NamedTuple):
@@ -31,107 +33,103 @@ class Benchmark(NamedTuple):
   Attributes:
     what: the ratio in words.
     required: smallest ratio that passes.
-    sides: `() -> (ours, other)`, each a function that returns its speed.
+    sides: `() -> (ours, other)`.
+    flops: `() -> ` those of a step's products, or None.
   """
 
   what: str
   required: float
-  sides: Callable[[], tuple[Callable[[], float], Callable[[], float]]]
+  sides: Callable[[], benchmark_sides.Sides]
+  flops: Callable[[], int] | None = None
 
 
-class _Enough(Exception):
-  pass
+def _dc_config():
+  config = defaults.get_config()
+  config.generator = config.discriminator = dict(name='dc')
+  return config
 
 
-def cifar10_sides(
-  data_dir: str,
-) -> tuple[Callable[[], float], Callable[[], float]]:
-  """As `loop_sides`, for the quarter-width CNN pair on prepared CIFAR-10."""
+def _lazy_config():
   config = cifar10_landscape.get_config('cnn,rs,quarter')
-  config.data_dir = data_dir
-  return loop_sides(config)
+  config.penalties.r1, config.lazy = 5.0, 4
+  return config
 
 
-def loop_sides(
-  config: ml_collections.ConfigDict | None = None,
-) -> tuple[Callable[[], float], Callable[[], float]]:
-  """Steps/s of the training loop as it ships, and of its bare step.
+def benchmarks(
+  data_dir: str = '', precision: str = 'tf32'
+) -> dict[str, Benchmark]:
+  """What can be measured here, by name."""
+  rows = {
+    'loop': Benchmark(
+      'steps/s end to end (digits, logging, samples and checkpoints at their '
+      'defaults) / steps/s of the bare step',
+      0.95,
+      benchmark_sides.loop_sides,
+    )
+  }
+  if data_dir:
+    what = 'the same on CIFAR-10, cnn,rs,quarter'
+    sides = functools.partial(benchmark_sides.cifar10_sides, data_dir)
+    rows['loop_cifar10'] = Benchmark(what, 0.95, sides)
+  return rows | _scan_rows() | _torch_rows(precision) | _cpu_rows()
 
-  The loop logs, draws samples and saves checkpoints at the intervals of the
-  config; the window holds one of each interval, and starts when all programs
-  are compiled.
-  """
-  config = config or digits.get_config()
-  window = max(config.checkpoint_every, config.sample_every, config.log_every)
-  run = train.build(config)
-  return (
-    lambda: _loop_speed(run, window),
-    # A fifth of the steps is enough to know a speed that does not change.
-    _bare(run, -(-window // 5 // run.steps_per_call)),
+
+def _scan_rows():
+  configs = dict(
+    scan=cifar10_landscape.get_config('cnn,rs,quarter'),
+    scan_dc=_dc_config(),
+    scan_lazy=_lazy_config(),
   )
+  what = '20 steps in one call / 20 calls of one step'
+  return {
+    name: Benchmark(
+      f'{what}, {name}',
+      0.8,
+      functools.partial(benchmark_sides.scan_sides, config),
+    )
+    for name, config in configs.items()
+  }
 
 
-def _loop_speed(run, window):
-  times = {}
-
-  def say(line):
-    del line
-    logged = (len(times) + 1) * run.log_every
-    times[logged] = time.perf_counter()
-    if logged == run.log_every + window:
-      raise _Enough
-
-  with tempfile.TemporaryDirectory() as workdir:
-    try:
-      train.train(run, workdir, say=say)
-    except _Enough:
-      return window / (times[run.log_every + window] - times[run.log_every])
-  raise RuntimeError('the run ended before the window did')
-
-
-def _bare(run, calls):
-  call = step.make_call(run.setup, run.feed.pick, run.steps_per_call)
-  resident = jax.device_put(run.feed.resident)
-  turns = len(run.setup.method.turns)
-  fed = run.feed.next(0, run.steps_per_call * turns)
-  fed = jax.tree.map(
-    lambda x: np.reshape(x, (run.steps_per_call, turns, *x.shape[1:])), fed
+def _torch_rows(precision):
+  on_cpu = jax.default_backend() == 'cpu'
+  # Config, ratio required on CPU, steps a round.
+  table = dict(
+    torch_cnn_full=(cifar10_landscape.get_config('cnn,rs,full'), 0.6, 4),
+    torch_cnn_quarter=(cifar10_landscape.get_config('cnn,rs,quarter'), 0.6, 20),
+    torch_dc=(_dc_config(), 0.9, 20),
   )
-  state = step.init(run.setup, jax.random.key(0))
-  for first in range(2):
-    state, _ = call(state, resident, fed, first)
-  kept = [jax.block_until_ready(state)]
-
-  def speed():
-    state, begin = kept.pop(), time.perf_counter()
-    for i in range(calls):
-      state, _ = call(state, resident, fed, i * run.steps_per_call)
-    kept.append(jax.block_until_ready(state))
-    return calls * run.steps_per_call / (time.perf_counter() - begin)
-
-  return speed
-
-
-BENCHMARKS = {
-  'loop': Benchmark(
-    'steps/s end to end (digits, logging, samples and checkpoints at their '
-    'defaults) / steps/s of the bare step',
-    0.95,
-    loop_sides,
-  ),
-}
+  if not on_cpu:
+    config = cifar10_landscape.get_config('resnet,rs_hinge,full')
+    table['torch_resnet_full'] = (config, None, None)
+  rows = {}
+  for name, (config, required, count) in table.items():
+    for compiled in (False,) if on_cpu else (False, True):
+      sides = functools.partial(
+        benchmark_sides.torch_sides,
+        config,
+        compiled,
+        precision == 'tf32',
+        count if on_cpu else 100,
+      )
+      kind = 'compiled' if compiled else 'eager'
+      rows[name + '_compiled' * compiled] = Benchmark(
+        f'our steps/s / PyTorch {kind} steps/s, {name.removeprefix("torch_")}',
+        required if on_cpu else 1.0,
+        sides,
+        functools.partial(benchmark_sides.torch_flops, config),
+      )
+  return rows
 
 
-def benchmarks(data_dir: str) -> dict[str, Benchmark]:
-  """What can be measured, by name; some need prepared data."""
-  if not data_dir:
-    return BENCHMARKS
-  what = 'the same on CIFAR-10, cnn,rs,quarter'
-  sides = functools.partial(cifar10_sides, data_dir)
-  return BENCHMARKS | {'loop_cifar10': Benchmark(what, 0.95, sides)}
+def _cpu_rows():
+  if jax.default_backend() != 'cpu':
+    return {}
+  what = 'depthwise layers as shifted products / as grouped convolutions'
+  return {'depthwise': Benchmark(what, 1.5, benchmark_sides.depthwise_sides)}
 
 
-def measure(benchmark: Benchmark, rounds: int) -> bool:
+def measure(benchmark: Benchmark, rounds: int, peak_tflops: float = 0) -> bool:
   """Prints the ratio of one benchmark; returns whether it passes."""
   ours, other = benchmark.sides()
   ours(), other()
@@ -142,18 +140,29 @@ def measure(benchmark: Benchmark, rounds: int) -> bool:
     speeds = first(), second()
     pairs.append(speeds if i % 2 else speeds[::-1])
   pairs = np.array(pairs)
-  ratios = pairs[:, 0] / pairs[:, 1]
-  median = float(np.median(ratios))
+  ratios, medians = pairs[:, 0] / pairs[:, 1], np.median(pairs, axis=0)
+  median, best = float(np.median(ratios)), pairs.max(axis=0)
   passed = median >= benchmark.required
   print(
     f'{benchmark.what}: {median:.3f} (spread {ratios.min():.3f} to '
     f'{ratios.max():.3f}, {rounds} rounds; required {benchmark.required}) '
     f'{"ok" if passed else "TOO SLOW"}\n'
-    f'  medians: {np.median(pairs[:, 0]):.4g} and '
-    f'{np.median(pairs[:, 1]):.4g} steps/s',
-    flush=True,
+    f'  medians: {medians[0]:.4g} and {medians[1]:.4g} steps/s; '
+    f'fastest rounds: {best[0]:.4g} and {best[1]:.4g}'
   )
+  if benchmark.flops is not None:
+    tflops = medians * benchmark.flops() / 1e12
+    print(f'  products: {tflops[0]:.3g} and {tflops[1]:.3g} TFLOP/s')
+    if peak_tflops:
+      shares = 100 * tflops / peak_tflops
+      print(f'  utilisation: {shares[0]:.1f} and {shares[1]:.1f} % of peak')
+  print(f'  {_load()}', flush=True)
   return passed
+
+
+def _load():
+  """Others at work slow both sides, but not always alike."""
+  return f'load average {os.getloadavg()[0]:.1f}'
 
 
 def describe_machine() -> str:
@@ -170,15 +179,31 @@ def describe_machine() -> str:
 def main(argv: list[str] | None = None) -> int:
   """Runs the benchmarks asked for; returns the exit code."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument('--only', default='', help='one benchmark by name')
+  parser.add_argument('--only', default='', help='names joined by commas')
   parser.add_argument('--rounds', type=int, default=10)
   parser.add_argument(
     '--data_dir', default='', help='holds cifar10, for benchmarks that need it'
   )
+  parser.add_argument(
+    '--precision',
+    choices=('tf32', 'float32'),
+    default='tf32',
+    help='of products on a GPU, on both sides',
+  )
+  parser.add_argument(
+    '--peak_tflops', type=float, default=0, help='of the device, for its share'
+  )
   flags = parser.parse_args(argv)
-  known = benchmarks(flags.data_dir)
-  if flags.only and flags.only not in known:
-    parser.error(f'--only={flags.only} is not one of {sorted(known)}.')
+  # PyTorch needs memory beside us.
+  os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
+  wanted = dict(tf32='tensorfloat32', float32='float32')[flags.precision]
+  if jax.default_backend() != 'cpu':
+    jax.config.update('jax_default_matmul_precision', wanted)
+  known = benchmarks(flags.data_dir, flags.precision)
+  names = flags.only.split(',') if flags.only else list(known)
+  unknown = sorted(set(names) - set(known))
+  if unknown:
+    parser.error(f'--only={unknown[0]} is not one of {sorted(known)}.')
   if flags.rounds < 1:
     parser.error(f'--rounds={flags.rounds} is less than 1.')
   print(describe_machine())
@@ -186,13 +211,17 @@ def main(argv: list[str] | None = None) -> int:
     # Every round of the loop builds its programs anew.
     jax.config.update('jax_compilation_cache_dir', cache)
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
-    return _run(known, flags)
+    return _run({name: known[name] for name in names}, flags)
 
 
-def _run(known, flags):
-  names = [flags.only] if flags.only else list(known)
-  passed = [measure(known[name], flags.rounds) for name in names]
-  return 0 if all(passed) else 1
+def _run(rows, flags):
+  passed = True
+  for name, row in rows.items():
+    if name.startswith('torch_') and not importlib.util.find_spec('torch'):
+      print(f"{name}: skipped, needs PyTorch: pip install -e '.[bench]'")
+      continue
+    passed &= measure(row, flags.rounds, flags.peak_tflops)
+  return 0 if passed else 1
 
 
 if __name__ == '__main__':

@@ -10,7 +10,7 @@ import pytest
 from jax.test_util import check_grads
 
 from gan_jax.models import convolution
-from gan_jax.models.convolution import Geometry
+from gan_jax.models.conv_primitives import Geometry
 
 pytestmark = pytest.mark.float64
 

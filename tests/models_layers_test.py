@@ -1,4 +1,4 @@
-"""Layers against numbers worked out by hand, and against PyTorch if there."""
+"""Layers against numbers worked out by hand."""
 
 import flax.linen as nn
 import jax

@@ -1,0 +1,187 @@
+"""The two sides of each benchmark: functions that return a speed in steps/s."""
+
+import tempfile
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from configs import cifar10_landscape, digits
+from gan_jax import build, data, parallel, step, train
+from gan_jax.models import conv_primitives, convolution
+
+Sides = tuple[Callable[[], float], Callable[[], float]]
+
+
+class _Enough(Exception):
+  pass
+
+
+def cifar10_sides(data_dir: str) -> Sides:
+  """As `loop_sides`, for the quarter-width CNN pair on prepared CIFAR-10."""
+  config = cifar10_landscape.get_config('cnn,rs,quarter')
+  config.data_dir = data_dir
+  return loop_sides(config)
+
+
+def loop_sides(config: ml_collections.ConfigDict | None = None) -> Sides:
+  """Steps/s of the training loop as it ships, and of its bare step.
+
+  The loop logs, draws samples and saves checkpoints at the intervals of the
+  config; the window holds one of each interval, and starts when all programs
+  are compiled.
+  """
+  config = config or digits.get_config()
+  window = max(config.checkpoint_every, config.sample_every, config.log_every)
+  run = train.build(config)
+  return (
+    lambda: _loop_speed(run, window),
+    # A fifth of the steps is enough to know a speed that does not change.
+    _bare(
+      run.setup,
+      run.feed,
+      run.steps_per_call,
+      -(-window // 5 // run.steps_per_call),
+    ),
+  )
+
+
+def _loop_speed(run, window):
+  times = {}
+
+  def say(line):
+    del line
+    logged = (len(times) + 1) * run.log_every
+    times[logged] = time.perf_counter()
+    if logged == run.log_every + window:
+      raise _Enough
+
+  with tempfile.TemporaryDirectory() as workdir:
+    try:
+      train.train(run, workdir, say=say)
+    except _Enough:
+      return window / (times[run.log_every + window] - times[run.log_every])
+  raise RuntimeError('the run ended before the window did')
+
+
+def _bare(setup, feed, steps_per_call, calls):
+  devices = parallel.make('jit')
+  call = step.make_call(
+    setup, feed.pick, steps_per_call, compile_=devices.compile
+  )
+  resident = devices.replicate(feed.resident)
+  turns = len(setup.method.turns)
+  fed = feed.next(0, steps_per_call * turns)
+  fed = jax.tree.map(
+    lambda x: np.reshape(x, (steps_per_call, turns, *x.shape[1:])), fed
+  )
+  state = devices.replicate(step.init(setup, jax.random.key(0)))
+  for first in range(2):
+    state, _ = call(state, resident, fed, first)
+  kept = [jax.block_until_ready(state)]
+
+  def speed():
+    state, begin = kept.pop(), time.perf_counter()
+    for i in range(calls):
+      state, _ = call(state, resident, fed, i * steps_per_call)
+    kept.append(jax.block_until_ready(state))
+    return calls * steps_per_call / (time.perf_counter() - begin)
+
+  return speed
+
+
+def _synthetic_feed(config):
+  """Noise instead of CIFAR-10: speed does not depend on what is seen."""
+  rng = np.random.default_rng(0)
+  images = rng.integers(0, 256, (1024, 32, 32, 3), np.uint8)
+  return data.feed(data.Dataset('noise', images), config.batch_size, seed=0)
+
+
+def scan_sides(config: ml_collections.ConfigDict) -> Sides:
+  """Twenty steps in one call, and twenty calls of one step."""
+  setup, feed = build.build_setup(config), _synthetic_feed(config)
+  return _bare(setup, feed, 20, 1), _bare(setup, feed, 1, 20)
+
+
+def torch_sides(
+  config: ml_collections.ConfigDict, compiled: bool, tf32: bool, count: int
+) -> Sides:
+  """Our training step, and PyTorch's in the faster of its memory layouts."""
+  from launch import torch_steps
+
+  torch_steps.set_up(tf32=tf32)
+  on_cpu = jax.default_backend() == 'cpu'
+  together = min(count, 20)
+  setup, feed = build.build_setup(config), _synthetic_feed(config)
+  device = 'cpu' if on_cpu else 'cuda'
+  runners = torch_steps.runners(config, device, compiled)
+  for run in runners:
+    run(2)
+
+  def other():
+    speeds = []
+    for run in runners:
+      begin = time.perf_counter()
+      run(count)
+      speeds.append(count / (time.perf_counter() - begin))
+    return max(speeds)
+
+  return _bare(setup, feed, together, -(-count // together)), other
+
+
+def torch_flops(config: ml_collections.ConfigDict) -> int:
+  """Of the products in one step, by PyTorch's own count."""
+  from launch import torch_steps
+
+  return torch_steps.flops(config)
+
+
+# Image size, channels, kernel and stride of depthwise layers in
+# EfficientNet-Lite0 at 96 px.
+_DEPTHWISE = (
+  (48, 32, 3, 1),
+  (48, 96, 3, 2),
+  (24, 144, 5, 2),
+  (12, 240, 3, 2),
+  (6, 480, 5, 1),
+  (6, 672, 5, 2),
+)
+
+
+def depthwise_sides() -> Sides:
+  """Depthwise layers as they ship, and as grouped convolutions."""
+
+  def speed(form):
+    layers = []
+    for size, channels, kernel, stride in _DEPTHWISE:
+      pads = convolution.same_padding((size, size), kernel, stride)
+      geometry = conv_primitives.Geometry(
+        (stride,) * 2, pads, (size, size), (kernel,) * 2
+      )
+      x = jnp.ones((16, size, size, channels))
+      weight = jnp.ones((kernel, kernel, 1, channels))
+      layers.append((geometry, x, weight))
+    arrays = [layer[1:] for layer in layers]
+    run = jax.jit(
+      lambda arrays: [
+        form(x, weight, geometry)
+        for (geometry, *_), (x, weight) in zip(layers, arrays, strict=True)
+      ]
+    )
+    jax.block_until_ready(run(arrays))
+
+    def measured():
+      begin = time.perf_counter()
+      for _ in range(5):
+        jax.block_until_ready(run(arrays))
+      return 5 / (time.perf_counter() - begin)
+
+    return measured
+
+  return (
+    speed(convolution.depthwise_by_products),
+    speed(convolution.depthwise_by_lax),
+  )
