@@ -35,10 +35,11 @@ statistics, best checkpoint; rates were tuned for each row and not told):
 
 The narrow CNNs have no published number that could be confirmed.
 
-Deliberate differences: the last learning rate is 0, not slightly negative; one
-power iteration a critic step instead of one a forward pass; running variances
-are biased; samples come from running statistics, not from batch statistics; the
-generator is always averaged, batch statistics too.
+Deliberate differences: the rates fall one step later, so that the last one is
+1/50,000 of the first, not 0; one power iteration a critic step instead of one a
+forward pass; running variances are biased; samples come from running
+statistics, not from batch statistics; the generator is always averaged, batch
+statistics too, with a shorter memory at first.
 """
 
 import ml_collections
@@ -73,6 +74,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   and sn but for wgan_gp.
   """
   chosen = dict(net='cnn', loss='rs', width='full', norm='', quick='')
+  given = {}
   kinds = dict(
     net=_WIDTHS,
     loss=_LOSSES,
@@ -85,8 +87,13 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     if not kind:
       allowed = [word for words in kinds.values() for word in sorted(words)]
       raise ValueError(f'config argument {word!r} is not one of {allowed}.')
-    chosen[kind[0]] = word
-  return _config(**chosen)
+    if kind[0] in given:
+      raise ValueError(
+        f'config argument has {given[kind[0]]!r} and {word!r}; give one of '
+        f'{sorted(kinds[kind[0]])}.'
+      )
+    given[kind[0]] = word
+  return _config(**chosen | given)
 
 
 def _config(net, loss, width, norm, quick):

@@ -6,7 +6,8 @@ python -m gan_jax.main --config=configs/toy.py:five_gaussians,js \
 
 Networks of Sun et al. 2020 (2-128-128-2 ReLU against 2-128-128-1 leaky ReLU
 without a last bias). Theirs: Adam 1e-4 (0, 0.9), batch 128, 20,000 steps; here
-the rate is 1e-3 and R1 damps the rotation, so that 10,000 steps suffice.
+the rate is 1e-3 and R1 damps the rotation, so that 10,000 steps suffice. Theirs
+also give the critic's last row unit length in RS runs: --config.unit_norm=out.
 """
 
 import ml_collections
@@ -31,6 +32,10 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   for word in words:
     if word not in allowed:
       raise ValueError(f'config argument {word!r} is not one of {allowed}.')
+  for kind in (toy.SETS, _LOSSES):
+    given = [word for word in words if word in kind]
+    if len(given) > 1:
+      raise ValueError(f'config argument has {given}; give one of them.')
   name = next((word for word in words if word in toy.SETS), 'ring8')
   loss = next((word for word in words if word in _LOSSES), 'rs')
   return _config(name, _LOSSES[loss], 'quick' in words)

@@ -134,11 +134,10 @@ def build(config: ml_collections.ConfigDict) -> Run:
   """
   _check_fields(config)
   _check_numbers(config)
-  _prefixed('', parallel.check_batch, config.batch_size)
   setup = build_setup(config)
   dataset = _prefixed('data: ', _load, config)
   example = dataset_shape(dataset)
-  _check_shapes(setup, example)
+  _check_shapes(setup, example, config.unit_norm)
   _check_labels(setup, dataset)
   _check_images(setup, example)
   steps_per_call = config.steps_per_call or _automatic_steps(config, setup)
@@ -191,7 +190,7 @@ def build_setup(config: ml_collections.ConfigDict) -> batch_game.Setup:
     dequantize=config.dequantize,
     flip=config.flip,
     diff_augment=_prefixed('', augment.check_policy, config.diff_augment),
-    project=_projection(config.clip_weights),
+    project=_projection(config.clip_weights, config.unit_norm),
     axis_name=axis_name,
   )
 
@@ -278,12 +277,28 @@ def _parameter_penalty(weights):
   return lambda d: sum(weight * function(d) for weight, function in chosen)
 
 
-def _projection(bound):
-  if not bound:
+def _projection(bound, layer):
+  """What becomes of the critic's parameters after each turn, or None."""
+  parts = []
+  if layer:
+    parts.append(lambda d: _with_unit_columns(d, layer))
+  if bound:
+    parts.append(lambda d: regularizers.clip_weights(d, bound))
+  if not parts:
     return None
-  return lambda players: players._replace(
-    d=regularizers.clip_weights(players.d, bound)
-  )
+
+  def project(players):
+    d = players.d
+    for part in parts:
+      d = part(d)
+    return players._replace(d=d)
+
+  return project
+
+
+def _with_unit_columns(d, layer):
+  kernel = regularizers.unit_columns(d[layer]['kernel'])
+  return {**d, layer: {**d[layer], 'kernel': kernel}}
 
 
 def _check_fields(config):
@@ -354,7 +369,7 @@ def _check_numbers(config):
     )
 
 
-def _check_shapes(setup, example):
+def _check_shapes(setup, example, unit_norm=''):
   """Both modules must fit the data, and penalties the critic."""
   variables_g, variables_d = _abstract_variables(setup)
   inputs = setup.generator.example_inputs()
@@ -369,6 +384,12 @@ def _check_shapes(setup, example):
     raise ValueError(
       f'config.discriminator takes examples of shape {expected}, but '
       f'config.data gives {example}.'
+    )
+  layers = [n for n, x in variables_d['params'].items() if 'kernel' in x]
+  if unit_norm and unit_norm not in layers:
+    raise ValueError(
+      f'config.unit_norm={unit_norm!r} is no layer of the critic, which has '
+      f'{layers}.'
     )
   if setup.penalties and 'batch_stats' in variables_d:
     names = [penalty.name for penalty in setup.penalties]

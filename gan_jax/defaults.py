@@ -49,6 +49,7 @@ def get_config() -> ml_collections.ConfigDict:
     r1=0.0, r2=0.0, wgan_gp=0.0, dragan=0.0, l2=0.0, orthogonal=0.0
   )
   config.lazy = 1  # gradient penalties in every lazy-th step, lazy times as big
+  config.unit_norm = ''  # critic's layer with columns of length 1 after turns
   config.clip_weights = 0.0  # bound of the critic's parameters; 0: none
   config.instance_noise = 0.0  # standard deviation on what the critic sees
 
@@ -63,6 +64,17 @@ def get_config() -> ml_collections.ConfigDict:
   config.profile_start = 0  # a profiler trace of steps start to stop
   config.profile_stop = 0
   return config
+
+
+def complete(config: dict) -> dict:
+  """A recorded config with the fields that an older version did not have.
+
+  They have their defaults, with which a run is what it was.
+  """
+  full = get_config().to_dict()
+  fixed = ('data', 'penalties', 'optimizer_g', 'optimizer_d')
+  groups = {g: full[g] | config[g] for g in fixed if g in config}
+  return full | config | groups
 
 
 def game(name: str, **arguments: int | float | str) -> dict:

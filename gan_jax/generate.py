@@ -69,8 +69,8 @@ def load(workdir: str | os.PathLike, *, averaged: bool = True) -> Sampler:
       'setup to generate.load_setup.'
     )
   # A run of an older version lacks the fields that came later.
-  config = defaults.get_config().to_dict() | config
-  setup = build.build_setup(ml_collections.ConfigDict(config))
+  config = ml_collections.ConfigDict(defaults.complete(config))
+  setup = build.build_setup(config)
   return load_setup(setup, workdir, averaged=averaged)
 
 
@@ -148,7 +148,10 @@ def _interpolations(run, sampler):
   first, last = ends[:_INTERPOLATION_ROWS], ends[_INTERPOLATION_ROWS:]
   shares = np.linspace(0.0, 1.0, _INTERPOLATION_STEPS)
   z = jax.vmap(lambda share: spherical(first, last, share), out_axes=1)(shares)
-  images = sampler.decode(z.reshape(-1, z.shape[-1]))
+  # A row keeps its class.
+  labels = np.arange(len(z)) % getattr(run.setup.generator, 'labels', 1)
+  labels = np.repeat(labels, z.shape[1])
+  images = sampler.decode(z.reshape(-1, z.shape[-1]), labels)
   return images.reshape(*z.shape[:2], *images.shape[1:])
 
 

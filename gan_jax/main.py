@@ -11,6 +11,7 @@ signal ended the run after saving it; 1 with a traceback for a fault of ours.
 
 import os
 import re
+import signal
 import sys
 import traceback
 
@@ -70,6 +71,9 @@ def main(argv: list[str] | None = None) -> int:
   except train.Interrupted as error:
     print(error, file=sys.stderr)
     code = 128 + error.signum
+  except KeyboardInterrupt:  # before there was anything to save
+    print('interrupted', file=sys.stderr)
+    code = 128 + signal.SIGINT
   except Exception:  # a fault of ours
     traceback.print_exc()
     code = 1
@@ -77,13 +81,15 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(config):
+  import jax
+
   from gan_jax import checkpoints, data, parallel, train, workdir
 
   _cache(config.compilation_cache)
   try:
     _join()
-    if _MODE.value != 'train' and not parallel.is_leader():
-      return 0
+    if _MODE.value == 'train':
+      _check_batch(config)
     run = train.build(config)
   except (ValueError, TypeError, OSError, ImportError) as error:
     return _fail(str(error))
@@ -101,6 +107,12 @@ def _run(config):
     _MODES[_MODE.value](run, config)
   except mistakes as error:
     return _fail(str(error))
+  except jax.errors.JaxRuntimeError as error:
+    if jax.process_count() == 1:
+      raise
+    # Another has left a sum over all processes; it says why.
+    _fail(f'another process has ended, see its message: {error}')
+    return 1
   return 0
 
 
@@ -114,6 +126,11 @@ def _join():
   missing = [f'--{name}' for name, value in by_hand.items() if value is None]
   if not _DISTRIBUTED.value and len(missing) == len(by_hand):
     return
+  if _MODE.value != 'train':
+    raise ValueError(
+      f'--mode={_MODE.value} is for one process; leave --distributed and '
+      '--coordinator out.'
+    )
   if missing and not _DISTRIBUTED.value:
     raise ValueError(
       f'{" and ".join(missing)} missing: --coordinator, --num_processes and '
@@ -122,6 +139,15 @@ def _join():
   from gan_jax import parallel
 
   parallel.join(**by_hand)
+
+
+def _check_batch(config):
+  from gan_jax import parallel
+
+  try:
+    parallel.check_batch(config.batch_size)
+  except ValueError as error:
+    raise ValueError(f'config.{error}') from error
 
 
 def _leave(code):

@@ -14,6 +14,7 @@ several processes the first leads: it alone reads and writes the workdir.
 
 import functools
 import json
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -62,14 +63,14 @@ def axis_name(name: str) -> str | None:
 
 
 def check_batch(batch_size: int) -> None:
-  """Raises ValueError unless all devices get equally many rows."""
+  """Raises ValueError unless all devices can get equally many rows."""
   count = jax.device_count()
   if batch_size % count:
     below, above = batch_size // count * count, -(-batch_size // count) * count
     right = f'{below} or {above}' if below else f'{above}'
     raise ValueError(
       f'batch_size={batch_size} is not a multiple of the {count} devices; '
-      f'{right} is, or let the run see fewer devices (CUDA_VISIBLE_DEVICES).'
+      f'{right} is, or let the run see fewer devices.'
     )
 
 
@@ -94,7 +95,7 @@ def make(name: str) -> Devices:
       donate_argnums=0,
       compiler_options=_compiler_options(),
     ),
-    'pmap': _pmap,
+    'pmap': lambda function: _pmap(function, devices),
     'shard_map': lambda function: jax.jit(
       _shard_map(function, mesh),
       donate_argnums=0,
@@ -130,12 +131,13 @@ def _shard_map(function, mesh):
   )
 
 
-def _pmap(function):
+def _pmap(function, devices):
   return jax.pmap(
     function,
     axis_name=AXIS,
     in_axes=(None, None, _ROWS),
     out_axes=None,
+    devices=devices,
     donate_argnums=0,
   )
 
@@ -205,6 +207,8 @@ def join(
   Raises:
     ValueError: they cannot be found out, or not reached.
   """
+  if coordinator is not None and not re.fullmatch(r'.+:\d+', coordinator):
+    raise ValueError(f'--coordinator={coordinator!r} is not HOST:PORT.')
   # What is given by hand is all there is to know.
   detection = None if coordinator is None else 'deactivate'
   try:
@@ -234,6 +238,11 @@ def agree(signum: int) -> int:
   return int(multihost_utils.process_allgather(np.int32(signum)).max())
 
 
+def wait() -> None:
+  """Returns when all processes have come here."""
+  agree(0)
+
+
 def on_leader(function: Callable[[], Any]) -> Any:
   """Calls a function in the first process; all get what it returns.
 
@@ -249,7 +258,7 @@ def on_leader(function: Callable[[], Any]) -> Any:
   if is_leader():
     try:
       answer = {'value': function()}
-    except Exception as caught:
+    except BaseException as caught:  # Ctrl-C too: the others wait
       error, answer = caught, {'error': str(caught)}
   answer = json.loads(_tell(json.dumps(answer).encode()))
   if error is not None:
@@ -269,16 +278,15 @@ def from_leader(tree: Any, like: Any) -> Any:
   Returns:
     numpy arrays and keys, structured like `like`.
   """
-  leaves = [_raw(x) for x in jax.tree.leaves(tree)] if is_leader() else []
-  told = _tell(b''.join(x.tobytes() for x in leaves))
-  made, at = [], 0
-  leaves, structure = jax.tree.flatten(like)
-  for leaf in leaves:
-    shape = jax.eval_shape(_raw_abstract, leaf)
+  expected, structure = jax.tree.flatten(like)
+  leaves = jax.tree.leaves(tree) if is_leader() else [None] * len(expected)
+  made = []
+  for leaf, wanted in zip(leaves, expected, strict=True):
+    shape = jax.eval_shape(_raw_abstract, wanted)
     size = int(np.prod(shape.shape)) * np.dtype(shape.dtype).itemsize
-    raw = np.frombuffer(told[at : at + size], shape.dtype).reshape(shape.shape)
-    made.append(_cooked(raw, leaf))
-    at += size
+    told = _tell_bytes(b'' if leaf is None else _raw(leaf).tobytes(), size)
+    raw = np.frombuffer(told, shape.dtype).reshape(shape.shape)
+    made.append(_cooked(raw, wanted))
   return jax.tree.unflatten(structure, made)
 
 
@@ -300,8 +308,13 @@ def _cooked(raw, like):
 
 def _tell(told: bytes) -> bytes:
   """The first process's bytes in every process."""
-  size = multihost_utils.broadcast_one_to_all(np.int64(len(told)))
-  buffer = np.zeros(int(size), np.uint8)
+  size = _tell_bytes(len(told).to_bytes(8, 'big'), 8)
+  return _tell_bytes(told, int.from_bytes(size, 'big'))
+
+
+def _tell_bytes(told: bytes, size: int) -> bytes:
+  """The same where all know the size."""
+  buffer = np.zeros(size, np.uint8)
   if is_leader():
     buffer[:] = np.frombuffer(told, np.uint8)
   return np.asarray(multihost_utils.broadcast_one_to_all(buffer)).tobytes()

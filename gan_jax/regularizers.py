@@ -232,6 +232,17 @@ def clip_weights(params: Any, c: float) -> Any:
   return jax.tree.map(lambda leaf: jnp.clip(leaf, -c, c), params)
 
 
+def unit_columns(kernel: jax.Array) -> jax.Array:
+  """Every output's weights scaled to length 1, `[..., out]`; zeros stay zeros.
+
+  The five-Gaussian experiment of Sun et al., Towards a Better Global Loss
+  Landscape of GANs, 2020, does it to the critic's last layer (their code).
+  """
+  axes = tuple(range(kernel.ndim - 1))
+  square = jnp.sum(jnp.square(kernel), axis=axes, keepdims=True)
+  return kernel / jnp.sqrt(jnp.where(square > 0, square, 1.0))
+
+
 def l2(params: Any) -> jax.Array:
   """The sum of squares of all parameters, biases too; a scalar."""
   return sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(params))

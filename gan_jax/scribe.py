@@ -94,7 +94,11 @@ class Scribe:
     """Writes a checkpoint, beside the steps that follow."""
     # Read here: the stream moves on while the thread writes.
     pending = {k: v.tolist() for k, v in pending[0].items()} if pending else {}
-    host = {'feed': self._run.feed.state(), 'pending': pending}
+    host = {
+      'feed': self._run.feed.state(),
+      'pending': pending,
+      'devices': jax.device_count(),
+    }
     self._background.run(self._save, parallel.local(state), done, host)
 
   def _save(self, state, done, host):

@@ -255,9 +255,9 @@ def make_sampler(setup: Setup, batch_size: int = 250) -> Callable:
 
   Latents `[N, z_size]` and labels `[N]`, where the generator takes them, to
   numpy `[N, ...]`. Labels left out are all classes in turn. The generator runs
-  in evaluation mode: running statistics, no dropout.
+  in evaluation mode: running statistics, no dropout. Labels that are not
+  classes, one for each latent, are a ValueError.
   """
-  classes = getattr(setup.generator, 'labels', 1)
 
   @jax.jit
   def generate(variables, z, labels):
@@ -265,7 +265,7 @@ def make_sampler(setup: Setup, batch_size: int = 250) -> Callable:
     return setup.generator.apply(variables, z, labels, train=False)
 
   def sample(variables, z, labels=None):
-    labels = np.arange(len(z)) % classes if labels is None else labels
+    labels = _checked_labels(setup.generator, len(z), labels)
     parts = []
     for first in range(0, len(z), batch_size):
       part = z[first : first + batch_size], labels[first : first + batch_size]
@@ -273,10 +273,28 @@ def make_sampler(setup: Setup, batch_size: int = 250) -> Callable:
       # One shape, so one compilation.
       padded = (
         jnp.pad(part[0], ((0, missing), (0, 0))),
-        jnp.pad(jnp.asarray(part[1], jnp.int32), (0, missing)),
+        jnp.pad(part[1], (0, missing)),
       )
       made = np.asarray(generate(variables, *padded))
       parts.append(made[: batch_size - missing])
     return np.concatenate(parts)
 
   return sample
+
+
+def _checked_labels(generator, count, labels):
+  classes = getattr(generator, 'labels', 1)
+  if labels is None:
+    return np.arange(count, dtype=np.int32) % classes
+  labels = np.asarray(labels)
+  if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
+    raise ValueError(
+      f'labels have shape {labels.shape} and type {labels.dtype}; they must be '
+      f'integers of shape ({count},), one for each latent.'
+    )
+  if count and not 0 <= labels.min() <= labels.max() < classes:
+    raise ValueError(
+      f'labels lie between {labels.min()} and {labels.max()}; the generator '
+      f'takes 0 to {classes - 1}.'
+    )
+  return labels.astype(np.int32)

@@ -36,6 +36,9 @@ build = building.build
 game_defaults = building.game_defaults
 
 
+_CALLS_TO_AGREE = 10
+
+
 class Interrupted(Exception):
   """A signal ended the run after the call in flight; its state is saved."""
 
@@ -94,12 +97,12 @@ def train(
     if progress.done >= run.num_steps:
       say(f'{path} is finished: {progress.done} of {run.num_steps} steps.')
       return progress.state
-    if leads:
-      workdirs.cut_metrics(path, progress.done)
-      workdirs.record(path, run.config)
+    parallel.on_leader(lambda: _write_down(run, path, progress.done))
     try:
       return _play(run, path, devices, progress, say)
     except Diverged as error:
+      if not leads:
+        raise
       kept = checkpoints.steps(path / 'checkpoints')
       raise Diverged(
         f'{error}; stopped, '
@@ -113,6 +116,11 @@ def _claim(run, workdir, held, say):
   held.enter_context(workdirs.claim(workdir))
   for change in changes:
     say(f'resuming with another {change}; not bit-exact where that matters.')
+
+
+def _write_down(run, path, done):
+  workdirs.cut_metrics(path, done)
+  workdirs.record(path, run.config)
 
 
 def _start(run, path, devices, say):
@@ -141,6 +149,9 @@ def _restore(run, path, like, found, say):
     return None
   _check_boundary(restored.step, run.steps_per_call)
   say(f'resuming from the checkpoint of step {restored.step}.')
+  before = restored.host.get('devices', 1)
+  if before != jax.device_count():
+    say(f'on {jax.device_count()} devices, not {before}; not bit-exact.')
   found['state'] = restored.state
   return {**restored.host, 'step': restored.step}
 
@@ -155,11 +166,17 @@ def _check_boundary(done, steps_per_call):
 
 
 def _play(run, path, devices, progress, say):
-  with (
-    _signals() as received,
-    scribe.open_(run, path, progress.done, say) as writer,
-  ):
-    return _loop(run, devices, progress, received, writer)
+  try:
+    with (
+      _signals() as received,
+      scribe.open_(run, path, progress.done, say) as writer,
+    ):
+      state = _loop(run, devices, progress, received, writer)
+  except Interrupted:
+    parallel.wait()  # nobody leaves before all is written
+    raise
+  parallel.wait()
+  return state
 
 
 def _loop(run, devices, progress, received, writer):
@@ -174,7 +191,8 @@ def _loop(run, devices, progress, received, writer):
   if start == 0 and run.sample_every:
     writer.draw(state, 0)
   clock = logs.Clock(start)
-  for first in range(start, run.num_steps, run.steps_per_call):
+  steps = range(start, run.num_steps, run.steps_per_call)
+  for number, first in enumerate(steps):
     done = first + run.steps_per_call
     writer.profile(first, done, state)
     fed = devices.spread(_fed(run, first))
@@ -186,7 +204,7 @@ def _loop(run, devices, progress, received, writer):
       clock.restart(done)
     save = done == run.num_steps or _due(done, run.checkpoint_every)
     log, sample = _due(done, run.log_every), _due(done, run.sample_every)
-    stop = _agreed(received, save or sample or log)
+    stop = _agreed(received, number, save or sample or log)
     save = save or stop
     if save or sample or log:
       pending = [
@@ -207,13 +225,13 @@ def _loop(run, devices, progress, received, writer):
   return state
 
 
-def _agreed(received, due):
+def _agreed(received, number, due):
   """The signal that stops the run, or 0.
 
-  Several processes have to stop at the same step, and ask each other only
-  where they wait for the devices anyway.
+  Several processes have to stop at the same step. To ask each other they wait
+  for the devices, so they do it where they wait anyway, and now and then.
   """
-  if jax.process_count() > 1 and not due:
+  if jax.process_count() > 1 and not due and number % _CALLS_TO_AGREE:
     return 0
   return parallel.agree(received[0] if received else 0)
 

@@ -13,6 +13,8 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
+from gan_jax import defaults
+
 # What may differ when a run is taken up again.
 CHANGEABLE = (
   'checkpoint_every',
@@ -82,6 +84,9 @@ def check(workdir: str | os.PathLike, config: dict[str, Any]) -> list[str]:
   if record is None:
     return []
   before, asked = _flat(record), _flat(json.loads(json.dumps(config)))
+  # What an older version did not record was as it is by default now.
+  known = _flat(defaults.get_config().to_dict())
+  before = {n: known[n] for n in asked if n in known} | before
   names = sorted(before.keys() | asked.keys())
   different = [
     (n, f'{n}: {before.get(n)!r} -> {asked.get(n)!r}')

@@ -481,3 +481,36 @@ def test_images_are_needed_to_flip_them():
   config.flip, config.diff_augment = False, 'color'
   with pytest.raises(ValueError, match='config.diff_augment is for images'):
     build.build(config)
+
+
+def test_the_critics_last_layer_keeps_its_length():
+  config = toy.get_config('five_gaussians,quick')
+  config.unit_norm = 'out'
+  run = build.build(config)
+  state = step.init(run.setup, jax.random.key(0))
+  batches = {'image': jnp.ones((2, 8, 2))}
+  state, _ = jax.jit(functools.partial(step.train_step, setup=run.setup))(
+    state, batches
+  )
+  length = jnp.linalg.norm(state.players.d['out']['kernel'])
+  np.testing.assert_allclose(length, 1.0, rtol=1e-6)
+  config.unit_norm = 'proj'
+  with pytest.raises(
+    ValueError, match=r"config.unit_norm='proj' is no layer .*'dense1'.*'out'"
+  ):
+    build.build(config)
+
+
+@pytest.mark.parametrize(
+  'labels, words',
+  [
+    ([0, 1], r'shape \(2,\).*shape \(3,\), one for each latent'),
+    ([0.0, 1.0, 2.0], 'type float'),
+    ([0, 1, 10], 'between 0 and 10; the generator takes 0 to 9'),
+    ([-1, 1, 2], 'between -1 and 2'),
+  ],
+)
+def test_labels_of_samples_are_checked(labels, words):
+  setup = build.build_setup(labelled(labels=10))
+  with pytest.raises(ValueError, match=words):
+    step.make_sampler(setup)({}, jnp.zeros((3, 4)), labels)

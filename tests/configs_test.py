@@ -137,6 +137,22 @@ def test_landscape_trains_with_every_choice_of_words(words, tmp_path):
   assert np.mean([np.any(moment) for moment in moments]) > 0.9
 
 
+@pytest.mark.parametrize(
+  'module, arg',
+  [
+    (cifar10_landscape, 'cnn,rs,resnet'),
+    (cifar10_landscape, 'js,rs'),
+    (cifar10_landscape, 'sn,nosn'),
+    (cifar10_landscape, 'resnet,bottleneck,half'),
+    (toy, 'ring8,grid25'),
+    (toy, 'js,ring8,rs'),
+  ],
+)
+def test_words_that_contradict_each_other_are_refused(module, arg):
+  with pytest.raises(ValueError, match='config argument has .* give one of'):
+    module.get_config(arg)
+
+
 def test_landscape_refuses_a_cnn_with_bottleneck():
   with pytest.raises(
     ValueError, match="'bottleneck' does not go with 'cnn', which has .*'half'"

@@ -28,4 +28,6 @@ def test_export_holds_the_weights_of_the_run(tmp_path):
     actual = module.apply(variables, z)
     np.testing.assert_allclose(actual, sampler.decode(z), atol=1e-6)
   with np.load(paths[1]) as weights:
-    assert {'conv1.weight_orig', 'conv1.weight_u', 'conv1.weight_v'} < {*weights}
+    assert {'conv1.weight_orig', 'conv1.weight_u', 'conv1.weight_v'} < {
+      *weights
+    }

@@ -31,7 +31,7 @@ ARROWS = {
   'parallel': set(),
   'logs': set(),
   'pictures': set(),
-  'workdir': set(),
+  'workdir': {'defaults'},
   'defaults': set(),
   'optimizers': set(),
   'batch_game': CORE | {'augment', 'data'},

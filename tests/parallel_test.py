@@ -22,6 +22,7 @@ BATCH, SIDE = 8, 4
 FED = {
   'image': np.random.default_rng(0).normal(size=(2, 1, BATCH, SIDE, SIDE, 3)),
   'row': np.tile(np.arange(BATCH, dtype=np.int32), (2, 1, 1)),
+  'label': np.random.default_rng(1).integers(0, 3, (2, 1, BATCH)),
 }
 BYTES = {**FED, 'image': (40 * FED['image'] + 128).astype(np.uint8)}
 
@@ -43,6 +44,7 @@ class Generator(nn.Module):
 
 
 class Critic(nn.Module):
+  labels: int = 1
   batch_norm: bool = False
   spectral_norm: bool = False
   dropout: float = 0.0
@@ -61,7 +63,9 @@ class Critic(nn.Module):
       x = layers.batch_norm(x, train=train, axis_name=self.axis_name, name='bn')
     x = nn.tanh(x)
     x = dropout.ChannelDropout(self.dropout, self.axis_name)(x, train=train)
-    return layers.Dense(1, use_bias=False)(x)[:, 0]
+    x = layers.Dense(self.labels, use_bias=False)(x)
+    labels = jnp.zeros(len(x), int) if labels is None else labels
+    return jnp.sum(x * jax.nn.one_hot(labels, self.labels), axis=1)
 
 
 def penalty(name, axis):
@@ -99,6 +103,7 @@ ALONE = {
   'dragan': dict(penalties=['dragan']),
   'noise': dict(instance_noise=0.5),
   'augmentation': dict(diff_augment=('color', 'translation', 'cutout')),
+  'labels': dict(critic=dict(labels=3)),
 }
 TOGETHER = {
   'paired, dropout, batch norm': dict(
@@ -106,7 +111,7 @@ TOGETHER = {
   ),
   'average, spectral norm, penalties': dict(
     loss='relativistic_average_least_squares',
-    critic=dict(spectral_norm=True, dropout=0.5),
+    critic=dict(spectral_norm=True, dropout=0.5, labels=3),
     penalties=['r1', 'r2', 'wgan_gp', 'dragan'],
   ),
   'zero-sum, noise, augmentation': dict(
@@ -225,12 +230,31 @@ def test_no_mean_can_be_left_out(monkeypatch, place):
 
 def test_rows_have_to_be_numbered():
   # Without numbers every device would draw the same latents.
-  fed = {'image': FED['image']}
+  fed = {k: v for k, v in FED.items() if k != 'row'}
   with pytest.raises(AssertionError, match='Not equal to tolerance'):
     assert_same(
       play(parallel.make('shard_map'), setup(parallel.AXIS), fed),
       one_device('plain'),
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('wrapper', parallel.NAMES)
+def test_two_steps_in_one_call(wrapper):
+  # In `scan`, with the lazy penalty in a `cond`.
+  case = TOGETHER['zero-sum, noise, augmentation']
+  parts, devices = (
+    setup(parallel.axis_name(wrapper), **case),
+    parallel.make(wrapper),
+  )
+  state = double(step.init(parts, jax.random.key(0)))
+  state = state._replace(opt_state=parts.method.init(state.players))
+  pick = lambda resident, one: one
+  call = step.make_call(parts, pick, 2, compile_=devices.compile)
+  state, _ = call(devices.replicate(state), {}, devices.spread(FED), 0)
+  expected, _ = one_device('zero-sum, noise, augmentation')
+  close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+  jax.tree.map(close, jax.device_get(state.players), expected.players)
 
 
 def test_jit_divides_the_work():

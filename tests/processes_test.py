@@ -124,6 +124,7 @@ def test_a_run_goes_on_with_another_number_of_processes(alone, tmp_path):
   done = main(*flags)
   assert done.returncode == 0, done.stderr
   assert 'resuming from the checkpoint of step 10.' in done.stdout
+  assert 'on 1 devices, not 4; not bit-exact.' in done.stdout
   assert_close(losses(tmp_path), alone)
 
 
@@ -147,13 +148,19 @@ def test_a_mistake_ends_all_processes(tmp_path):
   workers = start(by_hand(*FLAGS, f'--workdir={folder}'))
   out = [worker.communicate(timeout=300)[0] for worker in workers]
   assert workers[0].returncode == 2 and 'cannot be written' in out[0]
-  assert workers[1].returncode != 0
+  assert workers[1].returncode == 2 and 'cannot be written' in out[1]
 
 
 def test_processes_that_do_not_meet_say_so(tmp_path):
   done = main(*FLAGS, f'--workdir={tmp_path}', '--num_processes=2')
   assert done.returncode == 2
   assert '--coordinator and --process_id missing' in done.stderr
+  where = '--num_processes=2', '--process_id=0', '--coordinator=localhost'
+  done = main(*FLAGS, f'--workdir={tmp_path}', *where)
+  assert done.returncode == 2
+  assert "--coordinator='localhost' is not HOST:PORT" in done.stderr
+  done = main(*FLAGS, f'--workdir={tmp_path}', '--mode=sample', '--distributed')
+  assert done.returncode == 2 and 'is for one process' in done.stderr
   done = main(
     *FLAGS,
     f'--workdir={tmp_path}',

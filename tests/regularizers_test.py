@@ -303,3 +303,9 @@ def test_the_smaller_gram_matrix_changes_value_by_a_constant_only(shape):
   surplus = max(shape[1] - shape[0], 0)
   np.testing.assert_allclose(ours[0], theirs[0] - surplus, rtol=1e-10)
   np.testing.assert_allclose(ours[1], theirs[1], rtol=1e-10)
+
+
+def test_unit_columns_by_hand():
+  kernel = jnp.array([[3.0, 0.0, 0.0], [4.0, 0.0, -2.0]])
+  expected = [[0.6, 0.0, 0.0], [0.8, 0.0, -1.0]]
+  np.testing.assert_allclose(regularizers.unit_columns(kernel), expected)

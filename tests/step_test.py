@@ -284,3 +284,39 @@ def test_sampler_pads_to_one_shape():
   variables = step.generator_variables(state, averaged=True)
   made = sample(variables, jnp.zeros((6, 1)))
   np.testing.assert_array_equal(made, np.ones((6, 1)))
+
+
+class Labelled(nn.Module):
+  """The example's value plus ten times its label."""
+
+  labels: int = 4
+
+  def example_inputs(self):
+    return jnp.zeros((1, 1)), jnp.zeros((1,), jnp.int32)
+
+  @nn.compact
+  def __call__(self, x, labels=None, *, train=False):
+    scale = self.param('scale', nn.initializers.ones, (1,))
+    return scale * (x[:, 0] + 10.0 * labels)
+
+
+@pytest.mark.parametrize('name', ['relativistic', 'nonsaturating'])
+def test_each_example_meets_its_own_label(name):
+  # Generated examples are theta = 1 with the labels of the real ones, so the
+  # logits follow by hand; a wrong order changes the loss of each pair.
+  setup = dirac(penalties=(R1._replace(weight=3.0),))
+  setup = setup._replace(discriminator=Labelled(), loss=losses.get(name))
+  real, label = jnp.array([[5.0], [-2.0], [0.5]]), jnp.array([3, 0, 1])
+  state = step.init(setup, jax.random.key(0))
+  game = batch_game.make_game(
+    setup, state.model_state, dict(image=real, label=label), jax.random.key(1)
+  )
+  r, f = np.array([35.0, -2.0, 10.5]), np.array([31.0, 1.0, 11.0])
+  softplus = lambda x: np.log1p(np.exp(x))
+  expected = {
+    'relativistic': softplus(f - r).mean(),
+    'nonsaturating': (softplus(-r) + softplus(f)).mean(),
+  }[name]
+  # The critic's slope is 1 everywhere.
+  value, _ = game.loss_d(*state.players)
+  np.testing.assert_allclose(value, expected + 3.0, rtol=1e-5)

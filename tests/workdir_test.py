@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from gan_jax import workdir
+from gan_jax import defaults, workdir
 
 CONFIG = {
   'seed': 0,
@@ -41,7 +41,7 @@ def test_the_same_config_is_the_same_after_json(tmp_path):
 def test_what_may_differ_is_said(tmp_path):
   recorded(tmp_path)
   said = workdir.check(tmp_path, changed(num_steps=200, data_dir='x'))
-  assert said == ["data_dir: None -> 'x'", 'num_steps: 100 -> 200']
+  assert said == ["data_dir: '' -> 'x'", 'num_steps: 100 -> 200']
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_what_may_differ_is_said(tmp_path):
       'game.d_steps: 1 -> 5',
     ),
     (changed(generator={'features': [4]}), r'features: \[4, 4\] -> \[4\]'),
-    (changed(loss='hinge'), "loss: None -> 'hinge'"),
+    (changed(loss='hinge'), "loss: 'nonsaturating' -> 'hinge'"),
     ({k: v for k, v in CONFIG.items() if k != 'seed'}, 'seed: 0 -> None'),
     # A group that became a value.
     (changed(game='alternating'), "game: None -> 'alternating'"),
@@ -171,3 +171,14 @@ def test_replace_takes_the_place_of_a_file(tmp_path):
     workdir.replace(path, text)
     assert path.read_text() == text
   assert [p.name for p in tmp_path.iterdir()] == ['evaluation.json']
+
+
+def test_a_field_that_came_later_has_its_default(tmp_path):
+  config = defaults.get_config().to_dict()
+  older = {k: v for k, v in config.items() if k not in ('flip', 'parallel')}
+  older['data'] = {k: v for k, v in config['data'].items() if k != 'resize'}
+  workdir.record(tmp_path, older)
+  assert workdir.check(tmp_path, config) == []
+  with pytest.raises(workdir.WorkdirError, match='flip: False -> True'):
+    workdir.check(tmp_path, config | {'flip': True})
+  assert defaults.complete(older) == config
