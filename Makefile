@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WORKDIR ?= runs/quickstart
+# Any PyTorch will do; a CPU build is a tenth of the others.
+TORCH ?= torch==2.13.0
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install quickstart test test-slow lint benchmark clean
+.PHONY: install quickstart test test-slow test-torch lint benchmark clean
 
 install: $(INSTALLED)
 
@@ -25,6 +27,15 @@ test: $(INSTALLED)
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 -m slow
 
+# In an environment of its own: the committed fixtures are PyTorch's answers.
+test-torch: .venv-torch/.installed
+	.venv-torch/bin/python -m tests.make_torch_fixtures --check
+
+.venv-torch/.installed: Makefile
+	$(PYTHON) -m venv .venv-torch
+	.venv-torch/bin/python -m pip install --quiet numpy $(TORCH)
+	touch $@
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -33,4 +44,4 @@ benchmark: $(INSTALLED)
 	$(BIN)/python -m launch.benchmark
 
 clean:
-	rm -rf $(VENV) build *.egg-info runs
+	rm -rf $(VENV) .venv-torch build *.egg-info runs

@@ -6,11 +6,13 @@ No other module reads a config, so that all below it can be used without one.
 import dataclasses
 import functools
 import math
+import zipfile
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import ml_collections
+import numpy as np
 import optax
 
 from gan_jax import (
@@ -47,6 +49,7 @@ class Run(NamedTuple):
     profile: first and last step of a profiler trace; (0, 0) for none.
     parallel: how a step is put on several devices, see `parallel.NAMES`. For
       all but 'jit', the setup and its parts need `axis_name`.
+    initial: variables of each player's module to start from; None: drawn.
     config: JSON-able record; a workdir is resumed only by the same one.
   """
 
@@ -62,6 +65,7 @@ class Run(NamedTuple):
   keep_checkpoints: int = 3
   profile: tuple[int, int] = (0, 0)
   parallel: str = 'jit'
+  initial: games.Players = games.Players(None, None)
   config: dict[str, Any] = {}
 
 
@@ -155,6 +159,10 @@ def build(config: ml_collections.ConfigDict) -> Run:
     keep_checkpoints=config.keep_checkpoints,
     profile=(config.profile_start, config.profile_stop),
     parallel=config.parallel,
+    initial=games.Players(
+      _weights('generator_from', config, setup.generator),
+      _weights('discriminator_from', config, setup.discriminator),
+    ),
     config=record,
   )
   _prefixed('', check_intervals, run)
@@ -193,6 +201,21 @@ def build_setup(config: ml_collections.ConfigDict) -> batch_game.Setup:
     project=_projection(config.clip_weights, config.unit_norm),
     axis_name=axis_name,
   )
+
+
+def _weights(field, config, module):
+  """A module's variables from a file of PyTorch's names, or None."""
+  path = config[field]
+  if not path:
+    return None
+  try:
+    with np.load(path) as file:
+      weights = dict(file)
+  except (OSError, ValueError, zipfile.BadZipFile) as error:
+    raise ValueError(
+      f'config.{field}={path!r} cannot be read as .npz: {error}'
+    ) from error
+  return _prefixed(f'{field}={path!r}: ', models.from_torch, module, weights)
 
 
 def dataset_shape(dataset: data.Dataset) -> tuple[int, ...]:

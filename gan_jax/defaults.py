@@ -35,6 +35,9 @@ def get_config() -> ml_collections.ConfigDict:
   # Players: name and options of models.generator and models.discriminator.
   config.generator = dict(name='cnn')
   config.discriminator = dict(name='cnn')
+  # .npz files to start from, with PyTorch's names (--mode=export writes them).
+  config.generator_from = ''
+  config.discriminator_from = ''
   config.loss = 'nonsaturating'  # see gan_jax/losses.py
   config.saturating = False  # the generator maximizes the critic's loss
   config.game = game('alternating', d_steps=1, g_steps=1, first='d')

@@ -20,6 +20,7 @@ Setup = batch_game.Setup
 
 # What a module keeps beside its parameters.
 _STATE_COLLECTIONS = ('batch_stats', 'spectral')
+_DRAWN = games.Players(None, None)
 _SUMMED_OVER_TURNS = ('iterations', 'gradient_equivalents')
 
 
@@ -43,11 +44,22 @@ class TrainState(NamedTuple):
   key: jax.Array
 
 
-def init(setup: Setup, key: jax.Array) -> TrainState:
-  """Draws the players' parameters and makes everything else ready."""
+def init(
+  setup: Setup,
+  key: jax.Array,
+  initial: games.Players = _DRAWN,
+) -> TrainState:
+  """Draws the players' parameters and makes everything else ready.
+
+  Args:
+    setup: what a step is made of.
+    key: of the run.
+    initial: variables of each player's module to start from, or None to draw
+      them.
+  """
   key_g, key_d, key_run = jax.random.split(key, 3)
-  params_g, state_g = _init_module(setup.generator, key_g)
-  params_d, state_d = _init_module(setup.discriminator, key_d)
+  params_g, state_g = _init_module(setup.generator, key_g, initial.g)
+  params_d, state_d = _init_module(setup.discriminator, key_d, initial.d)
   players = games.Players(params_g, params_d)
   averaged = None
   if setup.averaging:
@@ -63,8 +75,10 @@ def init(setup: Setup, key: jax.Array) -> TrainState:
   )
 
 
-def _init_module(module, key):
-  variables = jax.jit(module.init)(key, *module.example_inputs())
+def _init_module(module, key, variables):
+  if variables is None:
+    variables = jax.jit(module.init)(key, *module.example_inputs())
+  variables = jax.tree.map(jnp.asarray, variables)
   state = {name: variables.get(name, {}) for name in _STATE_COLLECTIONS}
   return variables['params'], state
 

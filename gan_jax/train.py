@@ -124,7 +124,7 @@ def _write_down(run, path, done):
 
 
 def _start(run, path, devices, say):
-  fresh = lambda: step.init(run.setup, jax.random.key(run.seed))
+  fresh = lambda: step.init(run.setup, jax.random.key(run.seed), run.initial)
   like = jax.eval_shape(fresh)
   found = {}
   at = parallel.on_leader(lambda: _restore(run, path, like, found, say))

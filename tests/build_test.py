@@ -2,6 +2,7 @@
 
 import functools
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from gan_jax import (
   data,
   defaults,
   losses,
+  models,
   optimizers,
   step,
   train,
@@ -514,3 +516,33 @@ def test_labels_of_samples_are_checked(labels, words):
   setup = build.build_setup(labelled(labels=10))
   with pytest.raises(ValueError, match=words):
     step.make_sampler(setup)({}, jnp.zeros((3, 4)), labels)
+
+
+def test_a_run_starts_from_weights_of_pytorch(tmp_path):
+  config = digits.get_config('quick')
+  module = build.build_setup(config).generator
+  variables = models.initialize(module, jax.random.key(5))
+  weights = models.to_torch(module, variables)
+  path = tmp_path / 'weights.npz'
+  np.savez(path, **weights)
+  config.generator_from = str(path)
+  run = build.build(config)
+  state = step.init(run.setup, jax.random.key(0), run.initial)
+  for actual in (state.players.g, state.averaged['params']):
+    chex.assert_trees_all_equal(actual, variables['params'])
+  drawn = step.init(run.setup, jax.random.key(0)).players
+  chex.assert_trees_all_equal(state.players.d, drawn.d)
+  weights.pop('conv4.bias')
+  np.savez(path, **weights)
+  with pytest.raises(
+    ValueError, match=r'config.generator_from=.*weights.npz(.|\n)*conv4\.bias'
+  ):
+    build.build(config)
+  path.write_text('no archive')
+  with pytest.raises(
+    ValueError, match='config.generator_from=.*cannot be read'
+  ):
+    build.build(config)
+  config.generator_from = str(tmp_path / 'none.npz')
+  with pytest.raises(ValueError, match='config.generator_from=.*No such file'):
+    build.build(config)
