@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
   try:
     config = _parse(argv)
   except _MISTAKES as error:
-    return _fail(_words(error, argv))
+    return _fail(words_of(error, argv))
   # Imported late: a typo should not wait for JAX.
   from gan_jax import train
 
@@ -177,7 +177,7 @@ def _parse(argv):
   return _CONFIG.value
 
 
-def _words(error, argv):
+def words_of(error: Exception, argv: list[str]) -> str:
   """What was wrong with the flags; ml_collections wraps it in a lot more."""
   if isinstance(error, OSError):
     reason = str(error).splitlines()[-1].strip()

@@ -4,16 +4,18 @@ python -m launch.cost --config=configs/digits.py [--devices=8]
     [--method=acgd,alternating] [--iterations=20] [--bandwidth_gb_s=100]
 
 Every device holds all of the state and averages vectors of parameters with the
-others: a gradient is one such vector, a product with a mixed second derivative
-another. Reads no data and trains nothing.
+others: a gradient is one such vector, a product with a second derivative
+another. The counts are those of launch/method_costs.py; rows with * are methods
+that this version cannot train with yet. Reads no data and trains nothing.
 """
 
 import sys
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from absl import flags
 from ml_collections import config_flags
+
+from launch import method_costs
 
 _FLAGS = flags.FlagValues()
 _CONFIG = config_flags.DEFINE_config_file(
@@ -26,7 +28,10 @@ _METHOD = flags.DEFINE_list(
   'method', None, 'Rows to show; left out: all.', flag_values=_FLAGS
 )
 _ITERATIONS = flags.DEFINE_integer(
-  'iterations', 20, 'CG iterations of a step.', flag_values=_FLAGS
+  'iterations', 20, 'Of the linear solver, a step.', flag_values=_FLAGS
+)
+_UNROLLED = flags.DEFINE_integer(
+  'unrolled_steps', 5, 'That an unrolled generator sees.', flag_values=_FLAGS
 )
 _BANDWIDTH = flags.DEFINE_float(
   'bandwidth_gb_s',
@@ -36,11 +41,8 @@ _BANDWIDTH = flags.DEFINE_float(
 )
 
 
-class Vectors(NamedTuple):
-  """How often a vector like each player's parameters is averaged in a step."""
-
-  g: int
-  d: int
+METHODS = method_costs.METHODS
+Vectors = method_costs.Vectors
 
 
 class Sizes(NamedTuple):
@@ -61,56 +63,28 @@ class Sizes(NamedTuple):
   model_bytes: int
 
 
-def _cgd(d_steps, g_steps, iterations, smaller):
-  # Gradients and both right-hand sides; in an iteration of CG a product to the
-  # other player and one back; the answer of the player that is not solved for.
-  del d_steps, g_steps
-  answer = Vectors(int(smaller == 'd'), int(smaller == 'g'))
-  return Vectors(2 + iterations + answer.g, 2 + iterations + answer.d)
-
-
-# name -> (d_steps, g_steps, iterations, the smaller player) -> Vectors. The CGD
-# family as in its PyTorch packages: 2 products an iteration, 2 for right-hand
-# sides, 1 for the answer (ICR solves both systems and needs no answer).
-METHODS: dict[str, Callable[[int, int, int, str], Vectors]] = {
-  'simultaneous': lambda d, g, i, smaller: Vectors(1, 1),
-  'alternating': lambda d, g, i, smaller: Vectors(g, d),
-  'extragradient': lambda d, g, i, smaller: Vectors(2, 2),
-  'linearized_cgd': lambda d, g, i, smaller: Vectors(2, 2),
-  'icr': lambda d, g, i, smaller: Vectors(2 + 2 * i, 2 + 2 * i),
-  'cgd': _cgd,
-  'acgd': _cgd,
-}
-
-
-def vectors(
-  method: str,
-  *,
-  d_steps: int = 1,
-  g_steps: int = 1,
-  iterations: int = 20,
-  smaller: str = 'd',
-) -> Vectors:
-  """Vectors of parameters that a step of a method averages over the devices.
-
-  Args:
-    method: a row of `METHODS`.
-    d_steps: turns of the discriminator, for alternating play.
-    g_steps: turns of the generator, for alternating play.
-    iterations: of CG.
-    smaller: 'g' or 'd', the player whose system CG solves.
-
-  Raises:
-    ValueError: there is no such method.
-  """
-  if method not in METHODS:
-    raise ValueError(f'method={method!r} is not one of {sorted(METHODS)}.')
-  return METHODS[method](d_steps, g_steps, iterations, smaller)
-
-
 def step_bytes(counts: Vectors, parameter_bytes: Vectors) -> int:
   """Bytes that a step averages over the devices."""
   return counts.g * parameter_bytes.g + counts.d * parameter_bytes.d
+
+
+def memory_bytes(
+  cost: method_costs.Cost, parameter_bytes: Vectors, optimizer_bytes: Vectors
+) -> int:
+  """Bytes of the players, a method's state and its workspace.
+
+  Args:
+    cost: of the method.
+    parameter_bytes: of each player.
+    optimizer_bytes: of the state of each player's own optimizer.
+  """
+  vectors = (
+    1 + state + workspace
+    for state, workspace in zip(cost.state, cost.workspace, strict=True)
+  )
+  counts = zip(vectors, cost.optimizers, strict=True)
+  each = zip(counts, parameter_bytes, optimizer_bytes, strict=True)
+  return sum(n * p + copies * o for (n, copies), p, o in each)
 
 
 def ring_seconds(
@@ -137,17 +111,17 @@ def tree_size(tree: Any) -> tuple[int, int]:
   return elements, sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
 
 
-def sizes(setup: Any) -> Sizes:
-  """Sizes of a run's state, from shapes alone.
-
-  Args:
-    setup: of the run, see `build.build_setup`.
-  """
+def shapes(setup: Any) -> Any:
+  """Shapes of a run's state; see `build.build_setup` and `step.init`."""
   import jax
 
   from gan_jax import step
 
-  state = jax.eval_shape(lambda: step.init(setup, jax.random.key(0)))
+  return jax.eval_shape(lambda: step.init(setup, jax.random.key(0)))
+
+
+def sizes(state: Any) -> Sizes:
+  """Sizes of a run's state, or of its shapes."""
   g, d = tree_size(state.players.g), tree_size(state.players.d)
   return Sizes(
     Vectors(g[0], d[0]),
@@ -158,6 +132,29 @@ def sizes(setup: Any) -> Sizes:
   )
 
 
+def optimizer_sizes(config: Any, state: Any) -> Vectors:
+  """Bytes of the state of each player's own optimizer.
+
+  Args:
+    config: of the run.
+    state: of the run, or its shapes.
+
+  Raises:
+    ValueError: a field of an optimizer is wrong.
+  """
+  import jax
+
+  from gan_jax import optimizers
+
+  def size(player):
+    described = config[f'optimizer_{player}']
+    optimizer = optimizers.build(described, config.num_steps, 1)
+    kept = jax.eval_shape(optimizer.init, getattr(state.players, player))
+    return tree_size(kept)[1]
+
+  return Vectors(size('g'), size('d'))
+
+
 def main(argv: list[str] | None = None) -> int:
   """Prints both tables; returns the exit code."""
   argv = list(sys.argv if argv is None else argv)
@@ -165,45 +162,84 @@ def main(argv: list[str] | None = None) -> int:
     print(__doc__)
     print(_FLAGS.get_help())
     return 0
+  mistakes = (AttributeError, ImportError, KeyError, NameError, OSError)
+  mistakes += (flags.Error, SyntaxError, TypeError, ValueError)
   try:
-    rows, batch, size, turns = _read(argv)
-  except (
-    *(flags.Error, AttributeError, ImportError, KeyError, OSError),
-    *(SyntaxError, TypeError, ValueError),
-  ) as error:
-    print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
-    return 2
-  print(_memory_table(size, batch))
-  print()
-  print(_traffic_table(rows, size, turns))
+    config, names = _parse(argv)
+  except mistakes as error:
+    from gan_jax import main as command_line
+
+    return _fail(command_line.words_of(error, argv))
+  try:
+    print(_tables(config, names))
+  except (ImportError, OSError, TypeError, ValueError) as error:
+    return _fail(str(error))
   return 0
 
 
-def _read(argv):
+def _fail(text):
+  print(f'error: {" ".join(text.split())}', file=sys.stderr)
+  return 2
+
+
+def _parse(argv):
   rest = _FLAGS(argv)
   if len(rest) > 1:
     raise flags.Error(f'unexpected argument {rest[1]!r}; flags begin with --.')
   if _CONFIG.value is None:
     raise flags.Error('--config is needed: the file of the experiment.')
-  for flag in (_DEVICES, _BANDWIDTH, _ITERATIONS):
-    if flag.value < (0 if flag is _ITERATIONS else 1e-9):
+  for flag, least in (
+    (_DEVICES, 1),
+    (_BANDWIDTH, 1e-9),
+    (_ITERATIONS, 0),
+    (_UNROLLED, 0),
+  ):
+    if not flag.value >= least:
       raise flags.Error(f'--{flag.name}={flag.value} is too small.')
-  rows = _METHOD.value or list(METHODS)
-  for name in rows:
-    vectors(name)  # raises
-  config, devices = _CONFIG.value, _DEVICES.value
-  if config.batch_size % devices:
-    raise ValueError(
+  names = _METHOD.value or list(METHODS)
+  for name in names:
+    if name not in METHODS:
+      raise flags.Error(f'--method={name!r} is not one of {sorted(METHODS)}.')
+  config = _CONFIG.value
+  if config.batch_size % _DEVICES.value:
+    raise flags.Error(
       f'config.batch_size={config.batch_size} is not divisible by '
-      f'--devices={devices}.'
+      f'--devices={_DEVICES.value}.'
     )
+  return config, names
+
+
+def _tables(config, names):
   from gan_jax import build
 
   setup = build.build_setup(config)
-  return rows, config.batch_size // devices, sizes(setup), setup.method.turns
+  state = shapes(setup)
+  size, optimizers = sizes(state), optimizer_sizes(config, state)
+  # Where the config's own method does not alternate: one turn each.
+  alone = lambda player: max(1, setup.method.turns.count(player))
+  play = method_costs.Play(
+    d_steps=alone('d'),
+    g_steps=alone('g'),
+    iterations=_ITERATIONS.value,
+    smaller='d' if size.parameters.d <= size.parameters.g else 'g',
+    zero_sum=setup.loss.zero_sum,
+    unrolled_steps=_UNROLLED.value,
+  )
+  costs = {}
+  for name in names:
+    label = name if name in build.METHODS else f'{name} *'
+    costs[label] = method_costs.cost(name, play)
+  parts = [
+    _run_table(size, config.batch_size // _DEVICES.value),
+    _memory_table(costs, size.parameter_bytes, optimizers),
+    _traffic_table(costs, size.parameter_bytes),
+  ]
+  if any(label.endswith('*') for label in costs):
+    parts.append('* an estimate: this version cannot train with it yet.')
+  return '\n\n'.join(parts)
 
 
-def _memory_table(size, batch):
+def _run_table(size, batch):
   both = lambda pair: [*pair, sum(pair)]
   megabytes = lambda pair: [_mb(x) for x in both(pair)]
   total = (
@@ -225,31 +261,44 @@ def _memory_table(size, batch):
   return (
     f'On each of {_DEVICES.value} devices, {batch} examples a device and turn\n'
     f'{_aligned(rows)}\n'
-    'Not in the sum: activations, workspace, resident data, and the vectors of '
-    'a linear solver.'
+    'Not in the sum: activations, resident data, and what a method holds in a '
+    'step beside the gradients.'
   )
 
 
-def _traffic_table(names, size, turns):
-  smaller = 'd' if size.parameters.d <= size.parameters.g else 'g'
-  d_steps, g_steps = (sum(who in t for t in turns) for who in 'dg')
-  rows = [['method', 'vectors g', 'vectors d', 'MB a step', 'ring, ms']]
-  for name in names:
-    counts = vectors(
-      name,
-      d_steps=d_steps,
-      g_steps=g_steps,
-      iterations=_ITERATIONS.value,
-      smaller=smaller,
-    )
-    volume = step_bytes(counts, size.parameter_bytes)
-    seconds = ring_seconds(volume, _DEVICES.value, _BANDWIDTH.value)
-    rows.append(
-      [name, str(counts.g), str(counts.d), _mb(volume), f'{seconds * 1e3:.3f}']
-    )
+def _memory_table(costs, parameter_bytes, optimizer_bytes):
+  # An optimizer's state in vectors, its counters left out.
+  each = [o // p for o, p in zip(optimizer_bytes, parameter_bytes, strict=True)]
+  rows = [['method', 'kept g', 'kept d', 'in a step g', 'in a step d', 'MB']]
+  for label, cost in costs.items():
+    kept, held = [], []
+    for player, optimizer in zip('gd', each, strict=True):
+      copies = getattr(cost.optimizers, player)
+      kept.append(getattr(cost.state, player) + min(copies, 1) * optimizer)
+      more = max(copies - 1, 0) * optimizer
+      held.append(getattr(cost.workspace, player) + more)
+    volume = memory_bytes(cost, parameter_bytes, optimizer_bytes)
+    rows.append([label, *map(str, kept + held), _mb(volume)])
   return (
-    f'Averaged over the devices in a step ({_ITERATIONS.value} CG iterations, '
-    f'{_BANDWIDTH.value:g} GB/s)\n'
+    'On each device: vectors beside the parameters, and bytes with them '
+    f'({_ITERATIONS.value} iterations of a solver,\n'
+    f'{_UNROLLED.value} unrolled steps)\n'
+    f'{_aligned(rows)}\n'
+    'In a step are the gradients too. Not counted: activations (unrolled keeps '
+    'those of all its steps),\nthe averaged generator, statistics.'
+  )
+
+
+def _traffic_table(costs, parameter_bytes):
+  rows = [['method', 'vectors g', 'vectors d', 'MB a step', 'ring, ms']]
+  for label, cost in costs.items():
+    volume = step_bytes(cost.averaged, parameter_bytes)
+    seconds = ring_seconds(volume, _DEVICES.value, _BANDWIDTH.value)
+    counts = map(str, cost.averaged)
+    rows.append([label, *counts, _mb(volume), f'{seconds * 1e3:.3f}'])
+  return (
+    f'Averaged over the devices in a step (the same, {_BANDWIDTH.value:g} '
+    'GB/s)\n'
     f'{_aligned(rows)}\n'
     'Not counted: latency, batch statistics and logged scalars.'
   )

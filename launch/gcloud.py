@@ -7,12 +7,14 @@ command again when the connection was lost: therefore the lock below.
 """
 
 import dataclasses
+import os
 import shlex
 import subprocess
 
 # Exit code of a worker that still runs an earlier command.
 BUSY = 75
-# Names in the home folder of each worker.
+# Names in the home folder of each worker. Installing replaces the code, so runs
+# have the home folder itself as theirs.
 _ARCHIVE = 'gan_jax.tar.gz'
 _CODE = 'gan_jax_code'
 _ENVIRONMENT = 'gan_jax_env'
@@ -73,6 +75,11 @@ class Pod:
     words = self.name, '--format=value(state)'
     return self._words('tpu-vm', 'describe', *words)
 
+  def describe_type(self) -> list[str]:
+    """Prints the accelerator type, such as v4-8."""
+    words = self.name, '--format=value(acceleratorType)'
+    return self._words('tpu-vm', 'describe', *words)
+
   def describe_queue(self) -> list[str]:
     """Prints the state of the request, such as ACTIVE or FAILED."""
     words = self.name, '--format=value(state.state)'
@@ -90,9 +97,9 @@ class Pod:
     words = self.name, node, kind, version, *spot
     return [self._words('queued-resources', 'create', *words)]
 
-  def delete(self) -> list[str]:
-    """Gives the TPU back, and its request with it."""
-    if self.queued:
+  def delete(self, requested: bool) -> list[str]:
+    """Gives the TPU back, together with the request for it if there is one."""
+    if requested:
       words = self.name, '--force'
       return self._words('queued-resources', 'delete', *words)
     return self._words('tpu-vm', 'delete', self.name)
@@ -111,12 +118,17 @@ class Pod:
     return commands
 
   def run(self, rest: list[str]) -> list[str]:
-    """Trains on all workers; `rest` are the flags of gan_jax.main."""
-    python = f'../{_ENVIRONMENT}/bin/python'
-    job = shlex.join([python, '-m', 'gan_jax.main', *rest, '--distributed'])
+    """Trains on all workers; `rest` are the flags of gan_jax.main.
+
+    Relative paths are below the home folder, but for the config's, which comes
+    with the code.
+    """
+    # -P: nothing in the home folder takes the place of a package.
+    job = [f'{_ENVIRONMENT}/bin/python', '-P', '-m', 'gan_jax.main']
+    job = shlex.join([*job, *_config_of_code(rest), '--distributed'])
     # The open file keeps the lock for as long as the run lives.
-    lock = f'exec 9> ../{_LOCK}; flock --nonblock 9 || exit {BUSY}'
-    return self.ssh(f'cd {_CODE} && {lock}; echo $$ > ../{_PID}; exec {job}')
+    lock = f'exec 9> {_LOCK}; flock --nonblock 9 || exit {BUSY}'
+    return self.ssh(f'{lock}; echo $$ > {_PID}; exec {job}')
 
   def stop(self) -> list[str]:
     """Sends SIGTERM to the run on each worker, where there is one."""
@@ -128,6 +140,26 @@ class Pod:
     """Runs a shell command on all workers."""
     words = self.name, '--worker=all', f'--command={command}'
     return self._words('tpu-vm', 'ssh', *words)
+
+
+def _config_of_code(rest):
+  """The same flags, `--config=X` or `--config X` below the code's folder."""
+  placed, expected = [], False
+  for word in rest:
+    flag, equals, value = word.partition('=')
+    is_flag = flag in ('--config', '-config')
+    if expected:
+      word = os.path.join(_CODE, word)
+    elif is_flag and value:
+      word = f'{flag}={os.path.join(_CODE, value)}'
+    expected = is_flag and not equals
+    placed.append(word)
+  return placed
+
+
+def is_replaced(path: str) -> bool:
+  """Whether a path goes through a folder that installing deletes."""
+  return _CODE in os.path.normpath(path).split(os.sep)
 
 
 def line(command: list[str]) -> str:
@@ -162,6 +194,25 @@ def state(pod: Pod, *, patient: bool = False) -> str:
 def queue_state(pod: Pod, *, patient: bool = False) -> str:
   """State of the request for the TPU, in the same way."""
   return _ask(pod.describe_queue(), patient)
+
+
+def type_of(pod: Pod) -> str:
+  """Accelerator type of the TPU that is there, in the same way."""
+  return _ask(pod.describe_type(), patient=False).rpartition('/')[2]
+
+
+def deletion(pod: Pod) -> list[list[str]]:
+  """Commands that delete what there is of the request and the TPU.
+
+  A request where there is one, however the TPU is asked for today: the TPU goes
+  with it, and the command for one does not know the other.
+  """
+  request = queue_state(pod, patient=True)
+  if request == 'UNKNOWN':
+    return [pod.delete(pod.queued)]
+  if request == 'ABSENT' and state(pod, patient=True) == 'ABSENT':
+    return []
+  return [pod.delete(request != 'ABSENT')]
 
 
 def _ask(command, patient):

@@ -13,7 +13,9 @@ Exit codes: those of gan_jax.main; 128 + signal for a worker killed by one.
 
 import contextlib
 import ctypes
+import itertools
 import os
+import re
 import selectors
 import shutil
 import signal
@@ -29,6 +31,8 @@ _OWN_FLAGS = ('distributed', 'coordinator', 'num_processes', 'process_id')
 _POLL_SECONDS = 0.05
 _SETTLE_SECONDS = 1.0
 _PR_SET_PDEATHSIG = 1
+# A number, or a UUID that may be cut short.
+_GPU_NAME = re.compile(r'[0-9]+|(GPU|MIG)-\S+')
 # How the lines of a stack begin that C++ prints when it aborts.
 _FRAMES = ('@ ', '***')
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -178,12 +182,17 @@ def share_devices(
 
 
 def visible_gpus(environment: dict[str, str]) -> list[str]:
-  """Names of the GPUs that JAX would use, as CUDA_VISIBLE_DEVICES has them."""
+  """Names of the GPUs that JAX would use, as CUDA_VISIBLE_DEVICES has them.
+
+  As CUDA does, it leaves out the first name that is none, such as -1, and all
+  after it.
+  """
   if environment.get('JAX_PLATFORMS', '').startswith('cpu'):
     return []
   listed = environment.get('CUDA_VISIBLE_DEVICES')
   if listed is not None:
-    return [name.strip() for name in listed.split(',') if name.strip()]
+    names = (name.strip() for name in listed.split(','))
+    return list(itertools.takewhile(_GPU_NAME.fullmatch, names))
   program = shutil.which('nvidia-smi', path=environment.get('PATH'))
   if program is None:
     return []

@@ -7,9 +7,11 @@ python -m launch.tpu_pod --name=NAME --zone=us-central1-a \
 Everything goes through the gcloud program, as the account and project that it
 is set to. --dry_run prints every command of a run from nothing and runs none.
 Ctrl-C stops the run on all workers, which save first; the TPU stays, and costs
-money, until --delete or `gcloud compute tpus tpu-vm delete`.
+money, until --delete or gcloud deletes it. A request that waits in the queue is
+waited for by the next start too.
 
-A TPU's own disk goes with it. To go on after a preemption (--restart) the
+A relative workdir is below the home folder of the first worker, on the TPU's
+own disk, which goes with it. To go on after a preemption (--restart) the
 workdir must be on storage that outlives it, such as a Filestore share or a
 bucket; --setup is the shell command that mounts it, --mount the folder.
 
@@ -45,9 +47,10 @@ _RUNTIMES = {
 }
 _LOST = ('ABSENT', 'PREEMPTED', 'TERMINATED')
 _COMING = ('CREATING', 'STARTING', 'RESTARTING', 'REIMAGING', 'REPAIRING')
+# Requests that will not give a TPU any more; all others are worth waiting for.
 _QUEUE_ENDS = ('FAILED', 'SUSPENDING', 'SUSPENDED')
-# How often the state is asked again after a run has failed: a preemption shows
-# in it later than in the connection.
+# How often a state is asked again that may be late: a preemption shows first in
+# the connection, a new TPU first in the queue.
 _SETTLING_POLLS = 4
 
 
@@ -142,6 +145,11 @@ def _check(flags, workdir):
     raise ValueError('--poll_seconds and --max_restarts must not be negative.')
   if workdir in (None, ''):
     raise ValueError('--workdir is needed after --.')
+  if gcloud.is_replaced(workdir):
+    raise ValueError(
+      f'--workdir={workdir} is in the folder of the code, which every start '
+      'replaces; take another, such as runs/digits (below the home folder).'
+    )
   if flags.mount is not None and not flags.mount.startswith('/'):
     raise ValueError(f'--mount={flags.mount!r} must begin with /.')
   if (
@@ -168,13 +176,18 @@ def dry_run(pod: gcloud.Pod, flags, rest: list[str]) -> list[list[str]]:
   """
   archive = 'gan_jax.tar.gz'
   copied = gcloud.pack(archive, flags.allow_dirty, dry=True)
-  create = [pod.describe(), *pod.create()]
-  work = [*pod.install(archive), *pod.prepare(flags.setup, flags.mount)]
-  again = [pod.run(rest), pod.describe(), pod.delete()]
-  commands = [*copied, *create, *work, pod.run(rest)]
+  look = [pod.describe(), pod.describe_queue()]
+  delete = [pod.describe_queue(), pod.delete(pod.queued)]
+  start = [
+    *pod.create(),
+    *pod.install(archive),
+    *pod.prepare(flags.setup, flags.mount),
+    pod.run(rest),
+  ]
+  commands = [*copied, *look, *start]
   if flags.restart:
-    commands = [*copied, *create, *work, *again, *create, *work, pod.run(rest)]
-  return [*commands, pod.delete()] if flags.delete else commands
+    commands += [*look, *delete, *start]
+  return [*commands, *delete] if flags.delete else commands
 
 
 def _run_and_delete(pod, flags, rest):
@@ -192,14 +205,21 @@ def _run_and_delete(pod, flags, rest):
       return 128 + stopped.args[0]
     finally:
       if flags.delete and pod.touched:
-        _say(f'deleting {pod.name}')
-        gcloud.call(pod.delete())
+        _delete(pod)
+
+
+def _delete(pod):
+  for command in gcloud.deletion(pod):
+    _say(f'deleting {pod.name}')
+    gcloud.call(command)
 
 
 def _left(pod, flags):
   if flags.delete or not pod.touched:
     return ''
-  return f'The TPU may go on: {gcloud.line(pod.delete())}'
+  return ' '.join(
+    f'The TPU may go on: {gcloud.line(x)}' for x in gcloud.deletion(pod)
+  )
 
 
 def _attempts(pod, flags, rest, archive, signals):
@@ -221,30 +241,71 @@ def _attempts(pod, flags, rest, archive, signals):
 
 
 def _obtain(pod, flags, signals):
-  """Until the TPU is ready: as it is, or created, or created again."""
-  state = gcloud.state(pod)
-  if state == 'READY':
-    _say(f'{pod.name} is there')
-  elif state in _LOST:
-    if state != 'ABSENT' or (
-      pod.queued and gcloud.queue_state(pod) != 'ABSENT'
-    ):
-      gcloud.call(pod.delete())
+  """Until the TPU is ready: as it is, or asked for, or asked for again."""
+  asked, patient, shown, unexplained = False, False, None, 0
+  while (state := gcloud.state(pod, patient=patient)) != 'READY':
+    request = gcloud.queue_state(pod, patient=patient)
+    patient = True
+    if not asked and _must_ask(pod, state, request):
+      asked = pod.touched = True
+      _ask(pod, state, request)
+      continue
+    _check_coming(pod, state, request)
+    # There will be a TPU, but neither it nor a queue says so.
+    silent = state in _LOST and request in ('ABSENT', 'ACTIVE')
+    unexplained = unexplained + 1 if silent else 0
+    if unexplained > _SETTLING_POLLS:
+      raise Failed(
+        f'{pod.name} is {state}, and the request for it {request}; delete what '
+        f'there is: {gcloud.line(pod.delete(request != "ABSENT"))}'
+      )
     pod.touched = True
-    for command in pod.create():
-      _say(f'creating {pod.name} ({pod.accelerator_type})')
-      gcloud.call(command)
-  elif state not in _COMING:
-    raise Failed(f'{pod.name} is {state}; start it or delete it.')
-  while (state := gcloud.state(pod, patient=True)) != 'READY':
-    if pod.queued:
-      state = gcloud.queue_state(pod, patient=True)
-    if state in (_QUEUE_ENDS if pod.queued else _LOST):
-      raise Failed(f'{pod.name} was asked for, and is {state} now.')
+    if request not in ('ABSENT', 'UNKNOWN', shown):
+      shown = request
+      _say(f'the request for {pod.name} is {request}; waiting')
     _wait(flags.poll_seconds, signals)
+  if not asked:
+    _check_type(pod)
+    _say(f'{pod.name} is there')
   pod.touched = True
   if signals:
     raise Stopped(signals[0])
+
+
+def _must_ask(pod, state, request):
+  """Whether there is no TPU, and none will come from what was asked before."""
+  if state == 'ABSENT':
+    return request in ('ABSENT', *_QUEUE_ENDS)
+  return state in _LOST
+
+
+def _ask(pod, state, request):
+  if (state, request) != ('ABSENT', 'ABSENT'):
+    _delete(pod)
+  _say(f'creating {pod.name} ({pod.accelerator_type})')
+  for command in pod.create():
+    gcloud.call(command)
+
+
+def _check_coming(pod, state, request):
+  """Raises where waiting would be for nothing."""
+  found = request if request in _QUEUE_ENDS else state
+  if state in _COMING or found in ('ABSENT', 'UNKNOWN'):
+    return
+  if found in (*_LOST, *_QUEUE_ENDS):
+    raise Failed(f'{pod.name} was asked for, and is {found} now.')
+  raise Failed(f'{pod.name} is {state}; start it or delete it.')
+
+
+def _check_type(pod):
+  """Raises unless the TPU that is there is the one that is wanted."""
+  found = gcloud.type_of(pod)
+  if found and found != pod.accelerator_type:
+    pod.touched = False  # not ours to delete
+    raise ValueError(
+      f'{pod.name} is there as {found}, not as --accelerator_type='
+      f'{pod.accelerator_type}; say {found}, or take another --name.'
+    )
 
 
 def _lost_or_code(pod, flags, rest, archive, signals):

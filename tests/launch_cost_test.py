@@ -11,32 +11,92 @@ import numpy as np
 import optax
 import pytest
 
-from gan_jax import batch_game, games, losses, models
-from launch import cost
+from gan_jax import (
+  batch_game,
+  build,
+  defaults,
+  games,
+  losses,
+  models,
+  optimizers,
+  step,
+)
+from launch import cost, method_costs
 
 ROOT = pathlib.Path(__file__).parents[1]
 
 
+GENERAL = dict(zero_sum=False)
+FEW = dict(iterations=3)
+
+
+def counts(method, **options):
+  return method_costs.cost(method, method_costs.Play(**options))
+
+
 @pytest.mark.parametrize(
-  ('method', 'options', 'expected'),
+  ('method', 'options', 'averaged', 'state', 'workspace'),
   [
-    ('simultaneous', {}, (1, 1)),
-    ('simultaneous', dict(d_steps=5), (1, 1)),
-    ('alternating', {}, (1, 1)),
-    ('alternating', dict(d_steps=5), (1, 5)),
-    ('alternating', dict(d_steps=2, g_steps=3), (3, 2)),
-    ('extragradient', {}, (2, 2)),
-    # A gradient and one product each.
-    ('linearized_cgd', {}, (2, 2)),
-    # No iteration: gradients, right-hand sides, and the answer of the other.
-    ('cgd', dict(iterations=0, smaller='d'), (3, 2)),
-    ('cgd', dict(iterations=0, smaller='g'), (2, 3)),
-    # Both systems with 10 iterations of 2 products: 20 and 20 more.
-    ('icr', dict(iterations=10), (22, 22)),
+    # Gradients, and what is kept of the step before.
+    ('simultaneous', {}, (1, 1), (0, 0), (1, 1)),
+    ('simultaneous', dict(d_steps=5), (1, 1), (0, 0), (1, 1)),
+    ('alternating', {}, (1, 1), (0, 0), (1, 1)),
+    ('alternating', dict(d_steps=5), (1, 5), (0, 0), (1, 1)),
+    ('alternating', dict(d_steps=2, g_steps=3), (3, 2), (0, 0), (1, 1)),
+    ('optimistic', {}, (1, 1), (1, 1), (1, 1)),
+    ('extragradient', {}, (2, 2), (1, 1), (1, 1)),
+    ('negative_momentum', {}, (1, 1), (1, 1), (1, 1)),
+    ('lookahead_minmax', dict(d_steps=2), (1, 2), (1, 1), (1, 1)),
+    # Six with the gradients, as the Julia code of CGD's paper counts.
+    ('consensus', {}, (3, 3), (0, 0), (3, 3)),
+    ('consensus', GENERAL, (3, 3), (0, 0), (3, 3)),
+    # Four with the gradients: one mixed product for each.
+    ('jare', {}, (2, 2), (0, 0), (2, 2)),
+    ('look_ahead', {}, (2, 2), (0, 0), (2, 2)),
+    ('linearized_cgd', {}, (2, 2), (0, 0), (2, 2)),
+    # A fourth product of SGA's four is for the sign; and then its transpose.
+    ('symplectic', {}, (3, 3), (0, 0), (3, 3)),
+    ('symplectic', GENERAL, (4, 4), (0, 0), (4, 4)),
+    # The shaping term is the look-ahead's again in a zero-sum game.
+    ('lola', {}, (2, 2), (0, 0), (2, 2)),
+    ('lola', GENERAL, (4, 4), (0, 0), (4, 4)),
+    ('stable_opponent_shaping', {}, (2, 2), (0, 0), (2, 2)),
+    ('stable_opponent_shaping', GENERAL, (4, 4), (0, 0), (4, 4)),
+    # Three critics ahead: three gradients, three products on the way back.
+    ('unrolled', dict(unrolled_steps=3), (1, 6), (0, 0), (1, 5)),
+    ('unrolled', dict(unrolled_steps=0), (1, 1), (0, 0), (1, 1)),
+    # Gradients, right-hand sides and the answer of the other.
+    ('cgd', dict(iterations=0, smaller='d'), (3, 2), (1, 1), (3, 5)),
+    ('cgd', dict(iterations=0, smaller='g'), (2, 3), (1, 1), (5, 3)),
+    # 3 iterations of 2 products, one of each kind.
+    ('cgd', FEW, (6, 5), (1, 1), (3, 5)),
+    # Second moments to keep and step sizes to hold.
+    ('acgd', FEW, (6, 5), (2, 2), (4, 6)),
+    # Both systems: 3 iterations of 2 products are 6 for one, 6 for the other.
+    ('icr', FEW, (8, 8), (1, 1), (5, 5)),
+    # One right-hand side, one system, no answer.
+    ('one_sided', FEW, (4, 5), (0, 1), (2, 5)),
+    # GMRES: a product for each in an iteration; 1 + 3 basis vectors.
+    ('general_sum_cgd', FEW, (4, 4), (0, 0), (6, 6)),
+    ('general_sum_acgd', FEW, (4, 4), (1, 1), (7, 7)),
   ],
 )
-def test_vectors_of_a_step(method, options, expected):
-  assert cost.vectors(method, **options) == expected
+def test_vectors_of_a_step(method, options, averaged, state, workspace):
+  assert counts(method, **options)[:3] == (averaged, state, workspace)
+
+
+def test_methods_with_optimizers_of_the_players():
+  """As the signatures of the design take them."""
+  without = {
+    *('negative_momentum', 'look_ahead', 'lola', 'stable_opponent_shaping'),
+    *('cgd', 'acgd', 'linearized_cgd', 'icr', 'one_sided'),
+    *('general_sum_cgd', 'general_sum_acgd'),
+  }
+  for method in cost.METHODS:
+    found = counts(method, unrolled_steps=4).optimizers
+    expected = (1, 1) if method not in without else (0, 0)
+    # The own state and one after each virtual step.
+    assert found == ((1, 5) if method == 'unrolled' else expected), method
 
 
 @pytest.mark.parametrize('method', ['cgd', 'acgd'])
@@ -45,15 +105,53 @@ def test_vectors_of_a_step(method, options, expected):
 def test_cgd_has_two_products_an_iteration_and_three(
   method, iterations, smaller
 ):
-  counts = cost.vectors(method, iterations=iterations, smaller=smaller)
+  found = counts(method, iterations=iterations, smaller=smaller).averaged
   gradients = 2
-  assert sum(counts) == gradients + 2 * iterations + 3
-  assert abs(counts.g - counts.d) == 1
+  assert sum(found) == gradients + 2 * iterations + 3
+  assert abs(found.g - found.d) == 1
 
 
 def test_unknown_methods_are_named():
   with pytest.raises(ValueError, match="method='sgd' is not one of"):
-    cost.vectors('sgd')
+    counts('sgd')
+
+
+def test_bytes_of_memory():
+  # g: itself, 2 kept, 3 held, at 100 bytes, and one state of 7. d: itself, 1
+  # kept, 4 held at 10 bytes, and two states of 9.
+  found = method_costs.Cost(
+    averaged=cost.Vectors(50, 50),
+    state=cost.Vectors(2, 1),
+    workspace=cost.Vectors(3, 4),
+    optimizers=cost.Vectors(1, 2),
+  )
+  sizes = cost.Vectors(100, 10), cost.Vectors(7, 9)
+  assert cost.memory_bytes(found, *sizes) == 600 + 7 + 60 + 18
+
+
+@pytest.mark.parametrize('name', ['adam', 'rmsprop', 'sgd'])
+def test_state_of_methods_is_what_they_keep(name):
+  """Against the states that are made, for the methods that there are."""
+  config = defaults.get_config()
+  config.optimizer_g.name = config.optimizer_d.name = name
+  config.optimizer_g.momentum = config.optimizer_d.momentum = 0.0
+  players = games.Players(jnp.zeros(1000), jnp.zeros(2000))
+  state = step.TrainState(players, None, None, None, None, None)
+  sizes = cost.optimizer_sizes(config, state)
+  # The optimizer's vectors of 4-byte numbers; a count or two.
+  vectors = {'adam': 2, 'rmsprop': 1, 'sgd': 0}[name]
+  for size, length in zip(sizes, (1000, 2000), strict=True):
+    assert 0 <= size - 4 * length * vectors <= 8
+  for method in ('simultaneous', 'alternating'):
+    optimizer = lambda player: optimizers.build(
+      config[f'optimizer_{player}'], config.num_steps, 1
+    )
+    made = getattr(games, method)(optimizer('g'), optimizer('d')).init(players)
+    found = counts(method)
+    assert cost.tree_size(made)[1] == sum(sizes)
+    # Beside the players and their gradients.
+    memory = cost.memory_bytes(found, cost.Vectors(4000, 8000), sizes)
+    assert memory == 2 * 12000 + sum(sizes)
 
 
 def test_bytes_of_a_step():
@@ -83,8 +181,12 @@ def tiny_setup(**changes):
   )
 
 
+def tiny_sizes(**changes):
+  return cost.sizes(cost.shapes(tiny_setup(**changes)))
+
+
 def test_sizes_of_a_run():
-  size = cost.sizes(tiny_setup(averaging=0.9))
+  size = tiny_sizes(averaging=0.9)
   g = 2 * 3 + 3 + 3 * 5 + 5
   d = 5 * 4 + 4 + 4 * 1 + 1
   assert size.parameters == (g, d)
@@ -93,7 +195,7 @@ def test_sizes_of_a_run():
   assert size.optimizer_bytes == 2 * 4 * g + 4
   assert size.averaged_bytes == 4 * g
   assert size.model_bytes == 0
-  assert cost.sizes(tiny_setup()).averaged_bytes == 0
+  assert tiny_sizes().averaged_bytes == 0
 
 
 def test_nothing_is_computed(monkeypatch):
@@ -102,7 +204,8 @@ def test_nothing_is_computed(monkeypatch):
   generator = models.generator(
     'mlp', features=(width, width), z_size=2, data_shape=(5,)
   )
-  size = cost.sizes(tiny_setup()._replace(generator=generator))
+  setup = tiny_setup()._replace(generator=generator)
+  size = cost.sizes(cost.shapes(setup))
   assert size.parameter_bytes.g > 4 * width**2  # 275 GB
 
 
@@ -151,11 +254,9 @@ def test_vectors_are_what_a_step_averages():
     return at.g_from_d(rhs), other
 
   for count in (0, 2):
-    counts = cost.vectors('cgd', iterations=count, smaller='d')
-    assert averaged(lambda p, n=count: iterations(p, n)) == np.dot(
-      counts, sizes
-    )
-  both = cost.vectors('simultaneous')
+    found = counts('cgd', iterations=count, smaller='d').averaged
+    assert averaged(lambda p, n=count: iterations(p, n)) == np.dot(found, sizes)
+  both = counts('simultaneous').averaged
   assert averaged(lambda p: games.gradients(game, p)) == np.dot(both, sizes)
 
 
@@ -173,23 +274,42 @@ def run(*words):
 def test_the_tables(capsys):
   done = run(
     *('--config=configs/digits.py', '--devices=4', '--config.batch_size=12'),
-    *('--method=alternating,acgd', '--iterations=3', '--bandwidth_gb_s=1'),
+    *('--config.game.d_steps=3', '--method=alternating,acgd'),
+    *('--iterations=3', '--bandwidth_gb_s=1'),
   )
   assert done.returncode == 0, done.stderr
   assert 'On each of 4 devices, 3 examples a device and turn' in done.stdout
-  rows = {
-    line.split()[0]: line.split() for line in done.stdout.splitlines() if line
-  }
-  g, d, both = (int(x.replace(',', '')) for x in rows['parameters'][-3:])
+  parts = done.stdout.split('\n\n')
+  run_table, memory, traffic = (
+    {x.split()[0]: x.replace(' * ', ' ').split() for x in part.splitlines()}
+    for part in parts[:3]
+  )
+  # Methods that are planned are marked.
+  planned = {'acgd'} - build.METHODS.keys()
+  for part in parts[1:3]:
+    lines = part.splitlines()
+    assert {x.split()[0] for x in lines if ' * ' in x} == planned
+  assert len(parts) == (4 if planned else 3)
+  g, d, both = (int(x.replace(',', '')) for x in run_table['parameters'][-3:])
   assert g + d == both
   # 1.5 times the bytes, at 1 GB/s; printed to 1 kB and 1 us.
-  counts = rows['acgd'][1:3]
-  assert sorted(map(int, counts)) == [5, 6]
-  milliseconds = 1.5 * float(rows['acgd'][3])
-  np.testing.assert_allclose(float(rows['acgd'][4]), milliseconds, atol=2e-3)
-  alternating = float(rows['alternating'][3])
-  np.testing.assert_allclose(alternating, 4 * both / 1e6, atol=1e-3)
-  assert 'simultaneous' not in rows
+  assert sorted(map(int, traffic['acgd'][1:3])) == [5, 6]
+  milliseconds = 1.5 * float(traffic['acgd'][3])
+  np.testing.assert_allclose(float(traffic['acgd'][4]), milliseconds, atol=2e-3)
+  # One generator, three critics of the config's three turns; 4 bytes each.
+  volume = float(traffic['alternating'][3])
+  np.testing.assert_allclose(volume, 4 * (g + 3 * d) / 1e6, atol=1e-3)
+  # Adam's two and the gradient; with the parameters 4 vectors, and the counts.
+  assert memory['alternating'][1:5] == ['2', '2', '1', '1']
+  volume = float(memory['alternating'][5])
+  np.testing.assert_allclose(volume, 4 * 4 * both / 1e6, atol=1e-3)
+  # Second moments and warm starts; CG for the smaller critic: 1 + 2 + 6 of its
+  # vectors, 1 + 2 + 4 of the generator's.
+  assert d < g
+  assert memory['acgd'][1:5] == ['2', '2', '4', '6']
+  volume = float(memory['acgd'][5])
+  np.testing.assert_allclose(volume, 4 * (7 * g + 9 * d) / 1e6, atol=1e-3)
+  assert 'simultaneous' not in traffic
 
 
 @pytest.mark.parametrize(
@@ -197,10 +317,20 @@ def test_the_tables(capsys):
   [
     ([], '--config is needed'),
     (['--config=configs/nothing.py'], 'configs/nothing.py'),
-    (['--config=configs/digits.py', '--config.nothing=1'], 'nothing'),
+    (
+      ['--config=configs/digits.py', '--config.nothing=1'],
+      'error: --config.nothing=1: the config has no such field.',
+    ),
+    (
+      ['--config=configs/digits.py', '--config.los=x'],
+      '--config.los=x: the config has no such field. Did you mean "loss"',
+    ),
     (['--config=configs/digits.py', '--devices=0'], '--devices=0 is too small'),
     (['--config=configs/digits.py', '--devices=7'], '--devices=7'),
-    (['--config=configs/digits.py', '--method=x'], "method='x' is not one of"),
+    (
+      ['--config=configs/digits.py', '--method=x'],
+      "--method='x' is not one of",
+    ),
     (['--config=configs/digits.py', '--nothing'], 'nothing'),
     (['--config=configs/digits.py', 'word'], "unexpected argument 'word'"),
     (

@@ -406,6 +406,25 @@ def test_gpus_are_counted_unless_the_cpu_was_asked_for(tmp_path):
   assert local.visible_gpus({'PATH': ''}) == []
 
 
+@pytest.mark.parametrize(
+  ('listed', 'gpus'),
+  [
+    ('-1', []),
+    ('NoDevFiles', []),
+    (',0', []),
+    ('0,-1,1', ['0']),
+    (' 2, 0 ', ['2', '0']),
+    ('GPU-8d2e,MIG-8d2e/1/0,none,3', ['GPU-8d2e', 'MIG-8d2e/1/0']),
+  ],
+)
+def test_gpus_end_at_the_first_name_that_is_none(listed, gpus):
+  # As the CUDA programming guide has it for CUDA_VISIBLE_DEVICES.
+  assert local.visible_gpus({'CUDA_VISIBLE_DEVICES': listed}) == gpus
+  shared = local.share_devices(1, None, {'CUDA_VISIBLE_DEVICES': listed})
+  seen = ','.join(gpus) if gpus else listed
+  assert shared[0]['CUDA_VISIBLE_DEVICES'] == seen
+
+
 def test_loopback_goes_past_a_proxy():
   shared = local.share_devices(1, None, {'PATH': '', 'no_proxy': 'a.b'})
   assert shared[0]['no_proxy'] == 'a.b,127.0.0.1'

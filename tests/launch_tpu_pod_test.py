@@ -27,6 +27,11 @@ TPU = ['gcloud', 'compute', 'tpus', 'tpu-vm']
 QUEUE = ['gcloud', 'compute', 'tpus', 'queued-resources']
 
 DESCRIBE = [*TPU, 'describe', 'pod', '--format=value(state)', *HERE]
+DESCRIBE_TYPE = [*TPU, 'describe', 'pod', '--format=value(acceleratorType)']
+DESCRIBE_QUEUE = [
+  *(*QUEUE, 'describe', 'pod', '--format=value(state.state)', *HERE)
+]
+LOOK = [DESCRIBE, DESCRIBE_QUEUE]
 CREATE = [
   *(*TPU, 'create', 'pod', '--accelerator-type=v5litepod-16'),
   *('--version=v2-alpha-tpuv5-lite', *HERE),
@@ -58,12 +63,11 @@ INSTALL = ssh(
   'python3 -m uv pip install --quiet --python=gan_jax_env/bin/python '
   "--editable 'gan_jax_code[train,tpu]'"
 )
-START = (
-  'cd gan_jax_code && exec 9> ../gan_jax.lock; flock --nonblock 9 || exit 75; '
-  'echo $$ > ../gan_jax.pid; exec ../gan_jax_env/bin/python -m gan_jax.main '
-)
 RUN = ssh(
-  START + '--config=configs/digits.py --workdir=/mnt/runs/digits --distributed'
+  'exec 9> gan_jax.lock; flock --nonblock 9 || exit 75; echo $$ > gan_jax.pid; '
+  'exec gan_jax_env/bin/python -P -m gan_jax.main '
+  '--config=gan_jax_code/configs/digits.py --workdir=/mnt/runs/digits '
+  '--distributed'
 )
 GIT = [
   ['git', 'status', '--porcelain', '--untracked-files=no'],
@@ -78,23 +82,25 @@ def printed(capsys, *words):
 
 
 def test_dry_run_of_a_new_tpu(capsys):
-  expected = [*GIT, DESCRIBE, CREATE, COPY, INSTALL, RUN]
+  expected = [*GIT, *LOOK, CREATE, COPY, INSTALL, RUN]
   assert printed(capsys, *OWN, *JOB) == expected
-  assert printed(capsys, *OWN, '--delete', *JOB) == [*expected, DELETE]
+  deleting = printed(capsys, *OWN, '--delete', *JOB)
+  assert deleting == [*expected, DESCRIBE_QUEUE, DELETE]
 
 
 def test_dry_run_of_a_spot_tpu_that_is_preempted(capsys):
   setup, mounted = ssh('sudo mount -a'), ssh('mountpoint /mnt/runs')
-  work = [DESCRIBE, CREATE_SPOT, COPY, INSTALL, setup, mounted, RUN]
+  work = [CREATE_SPOT, COPY, INSTALL, setup, mounted, RUN]
+  delete = [DESCRIBE_QUEUE, DELETE_SPOT]
   options = ['--spot', '--restart', '--delete', '--setup=sudo mount -a']
   assert printed(capsys, *OWN, *options, '--mount=/mnt/runs', *JOB) == [
-    *(*GIT, *work, DESCRIBE, DELETE_SPOT, *work, DELETE_SPOT)
+    *(*GIT, *LOOK, *work, *LOOK, *delete, *work, *delete)
   ]
 
 
 def test_project_version_and_queue(capsys):
   options = ['--project=mine', '--runtime_version=new', '--queued']
-  create = printed(capsys, *OWN, *options, *JOB)[3]
+  create = printed(capsys, *OWN, *options, *JOB)[4]
   assert create == [
     *(*QUEUE, 'create', 'pod', '--node-id=pod'),
     *('--accelerator-type=v5litepod-16', '--runtime-version=new'),
@@ -121,7 +127,7 @@ def test_uncommitted_changes_are_packed_if_asked(capsys):
 )
 def test_software_fits_the_accelerator(capsys, kind, version):
   own = [*OWN[:2], f'--accelerator_type={kind}']
-  assert f'--version={version}' in printed(capsys, *own, *JOB)[3]
+  assert f'--version={version}' in printed(capsys, *own, *JOB)[4]
 
 
 @pytest.mark.parametrize(
@@ -132,7 +138,6 @@ def test_difficult_arguments_arrive_as_they_were(capsys, tmp_path, word):
   run = printed(capsys, *OWN, *JOB, flag)[-1]
   remote = run[7].removeprefix('--command=')
   # What the shell of a worker makes of it.
-  (tmp_path / 'gan_jax_code').mkdir()
   python = tmp_path / 'gan_jax_env' / 'bin' / 'python'
   python.parent.mkdir(parents=True)
   python.write_text(
@@ -143,8 +148,75 @@ def test_difficult_arguments_arrive_as_they_were(capsys, tmp_path, word):
     remote, shell=True, cwd=tmp_path, capture_output=True, text=True
   )
   assert json.loads(done.stdout) == [
-    *('-m', 'gan_jax.main', *JOB[1:], flag, '--distributed')
+    *('-P', '-m', 'gan_jax.main', '--config=gan_jax_code/configs/digits.py'),
+    *(JOB[2], flag, '--distributed'),
   ]
+
+
+@pytest.mark.parametrize(
+  ('given', 'placed'),
+  [
+    (['--config=configs/a.py:x,y'], ['--config=gan_jax_code/configs/a.py:x,y']),
+    (['--config', 'configs/a.py'], ['--config', 'gan_jax_code/configs/a.py']),
+    (['--config=/mnt/a.py'], ['--config=/mnt/a.py']),
+    (['--config.data_dir=data'], ['--config.data_dir=data']),
+    (['--config='], ['--config=']),
+  ],
+)
+def test_the_config_is_the_one_of_the_code(capsys, given, placed):
+  run = printed(capsys, *OWN, '--', *given, '--workdir=runs/x')[-1]
+  words = shlex.split(run[7].removeprefix('--command='))
+  expected = [*placed, '--workdir=runs/x', '--distributed']
+  assert words[-len(expected) :] == expected
+
+
+# What the environment's Python does for a run: reads the config, and goes on
+# from the checkpoint that is there.
+TRAIN = """
+import pathlib, sys
+flags = dict(x.removeprefix('--').split('=') for x in sys.argv[4:-1])
+assert pathlib.Path(flags['config']).read_text() == 'the config'
+checkpoint = pathlib.Path(flags['workdir']) / 'checkpoint'
+checkpoint.parent.mkdir(parents=True, exist_ok=True)
+steps = int(checkpoint.read_text()) if checkpoint.exists() else 0
+checkpoint.write_text(str(steps + 1))
+"""
+# And the system's Python: pip and uv install nothing.
+UV = """#!/bin/sh
+case "$*" in *' venv '*)
+  mkdir -p gan_jax_env/bin
+  cp train gan_jax_env/bin/python
+esac
+"""
+
+
+def test_a_second_start_finds_the_checkpoint_of_the_first(capsys, tmp_path):
+  """The printed lines, in the real shell, in a home folder of their own."""
+  for name, text in (
+    ('programs/python3', UV),
+    ('home/train', f'#!{sys.executable}{TRAIN}'),
+    ('code/configs/digits.py', 'the config'),
+  ):
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+  home = tmp_path / 'home'
+  shutil.make_archive(home / 'gan_jax', 'gztar', tmp_path / 'code')
+  job = ['--', '--config=configs/digits.py', '--workdir=runs/digits']
+  for steps in ('1', '2'):
+    *_, install, run = printed(capsys, *OWN, *job)
+    for words in (install, run):
+      done = subprocess.run(
+        words[7].removeprefix('--command='),
+        shell=True,
+        cwd=home,
+        env={'PATH': f'{tmp_path}/programs:{os.environ["PATH"]}'},
+        capture_output=True,
+        text=True,
+      )
+      assert done.returncode == 0, done.stderr
+    assert (home / 'runs/digits/checkpoint').read_text() == steps
 
 
 def test_the_remote_commands_lock_and_stop(tmp_path):
@@ -212,6 +284,9 @@ def test_mistakes_are_one_line(capsys, own, words):
   [
     ([], 'come after --'),
     (['--', '--config=x'], '--workdir is needed after --'),
+    (['--', '--workdir=gan_jax_code/runs'], 'which every start replaces'),
+    (['--', '--workdir=/home/me/gan_jax_code/x'], 'which every start replaces'),
+    (['--', '--workdir=./a/../gan_jax_code'], 'which every start replaces'),
     (['--', '--workdir=x', '--distributed'], 'set by the launcher'),
     (['--', '--workdir', 'x', '--num_processes', '2'], 'set by the launcher'),
   ],
@@ -238,8 +313,9 @@ def test_a_workdir_that_outlives_the_tpu_may_restart(capsys):
 
 
 # A gcloud that notes what it was asked and answers from a list: for each kind
-# of command [exit code, stdout, stderr, seconds]; the last answer stays. A run
-# whose stdout says PREEMPT loses its TPU, until that is deleted.
+# of command [exit code, stdout, stderr, seconds]; the last answer stays. It
+# knows of no request unless told. A run whose stdout says PREEMPT loses its
+# TPU, until that is deleted.
 FAKE = """
 import json, os, pathlib, sys, time
 home = pathlib.Path(__file__).parent
@@ -250,9 +326,13 @@ if kind == 'tpu-vm ssh':
   kinds = {'uv pip': 'install', 'mountpoint': 'mounted', 'gan_jax.main': 'run',
            'kill -TERM': 'stop'}
   kind = next((k for part, k in kinds.items() if part in command), 'setup')
+if '--format=value(acceleratorType)' in words:
+  kind = 'type describe'
 with open(home / 'log', 'a') as log:
   log.write(json.dumps([kind, words]) + '\\n')
-answers = json.loads((home / 'answers').read_text()).get(kind, [[0, '', '', 0]])
+none = [1, '', 'NOT_FOUND', 0] if kind == 'queued-resources describe' else None
+answers = json.loads((home / 'answers').read_text())
+answers = answers.get(kind, [none or [0, '', '', 0]])
 count = home / ('count ' + kind)
 number = int(count.read_text()) if count.exists() else 0
 count.write_text(str(number + 1))
@@ -279,6 +359,9 @@ sys.exit(code)
 """
 NOT_FOUND = [1, '', 'ERROR: (gcloud.x) NOT_FOUND: Resource was not found', 0]
 READY = [0, 'READY\n', '', 0]
+COMING = [0, 'CREATING\n', '', 0]
+WAITING = [0, 'WAITING_FOR_RESOURCES\n', '', 0]
+ACTIVE = [0, 'ACTIVE\n', '', 0]
 PREEMPTED = [255, 'PREEMPT', '', 0]
 
 
@@ -336,7 +419,7 @@ def test_the_flow_gives_the_commands_of_the_dry_run(fake, capsys):
   options = ['--spot', '--delete', '--setup=sudo mount -a', '--mount=/mnt/runs']
   answers = {
     'tpu-vm describe': [NOT_FOUND, READY],
-    'queued-resources describe': [NOT_FOUND],
+    'queued-resources describe': [NOT_FOUND, ACTIVE],
   }
   done, _ = play(fake, answers, *options)
   assert done.returncode == 0, done.stderr
@@ -359,10 +442,8 @@ def test_flow_of_a_tpu_that_is_there(fake):
 
 def test_flow_waits_in_the_queue(fake):
   answers = {
-    'tpu-vm describe': [NOT_FOUND, NOT_FOUND, [0, 'CREATING', '', 0], READY],
-    'queued-resources describe': [
-      *(NOT_FOUND, [0, 'WAITING_FOR_RESOURCES', '', 0], [0, 'ACTIVE', '', 0]),
-    ],
+    'tpu-vm describe': [NOT_FOUND, NOT_FOUND, COMING, READY],
+    'queued-resources describe': [NOT_FOUND, WAITING, ACTIVE],
   }
   done, asked = play(fake, answers, '--spot', '--delete')
   assert done.returncode == 0, done.stderr
@@ -380,6 +461,121 @@ def test_a_request_that_failed_is_told(fake):
   assert done.returncode == 1
   assert 'error: pod was asked for, and is FAILED now.' in done.stderr
   assert asked == ['queued-resources create']
+
+
+# As the reference of the API has them: all but those that have ended.
+COMING_REQUESTS = ['CREATING', 'ACCEPTED', 'PROVISIONING', 'ACTIVE']
+COMING_REQUESTS += ['WAITING_FOR_RESOURCES']
+
+
+@pytest.mark.parametrize('request_state', COMING_REQUESTS)
+@pytest.mark.parametrize('own', [[], ['--spot']], ids=['plain', 'spot'])
+def test_a_request_that_waits_keeps_its_place(fake, own, request_state):
+  answers = {
+    'tpu-vm describe': [NOT_FOUND, NOT_FOUND, READY],
+    'queued-resources describe': [[0, request_state, '', 0]],
+  }
+  done, asked = play(fake, answers, *own)
+  assert done.returncode == 0, done.stderr
+  assert asked == WORK
+  assert done.stderr.count(f'is {request_state}; waiting') == 1
+
+
+@pytest.mark.parametrize('ended', ['FAILED', 'SUSPENDING', 'SUSPENDED'])
+def test_a_request_that_ended_is_asked_for_anew(fake, ended):
+  answers = {
+    'tpu-vm describe': [NOT_FOUND, READY],
+    'queued-resources describe': [[0, ended, '', 0]],
+  }
+  done, asked = play(fake, answers, '--queued')
+  assert done.returncode == 0, done.stderr
+  create = ['queued-resources delete', 'queued-resources create']
+  assert asked == [*create, *WORK]
+
+
+def test_a_request_that_is_being_deleted_is_asked_for_when_it_has_gone(fake):
+  answers = {
+    'tpu-vm describe': [NOT_FOUND, NOT_FOUND, READY],
+    'queued-resources describe': [[0, 'DELETING', '', 0], NOT_FOUND],
+  }
+  done, asked = play(fake, answers, '--queued')
+  assert done.returncode == 0, done.stderr
+  assert asked == ['queued-resources create', *WORK]
+
+
+def test_a_request_that_gives_no_tpu_of_that_name_is_told(fake):
+  answers = {
+    'tpu-vm describe': [NOT_FOUND],
+    'queued-resources describe': [ACTIVE],
+  }
+  done, asked = play(fake, answers, '--queued')
+  assert done.returncode == 1
+  assert 'error: pod is ABSENT, and the request for it ACTIVE; ' in done.stderr
+  assert asked == []
+
+
+@pytest.mark.parametrize('own', [[], ['--spot'], ['--queued']])
+@pytest.mark.parametrize(
+  ('request_answer', 'deleted'),
+  [(NOT_FOUND, 'tpu-vm delete'), (ACTIVE, 'queued-resources delete')],
+)
+def test_what_is_there_is_deleted(fake, own, request_answer, deleted):
+  answers = {
+    'tpu-vm describe': [READY],
+    'queued-resources describe': [request_answer],
+  }
+  done, asked = play(fake, answers, *own, '--delete')
+  assert done.returncode == 0, done.stderr
+  assert asked == [*WORK, deleted]
+
+
+@pytest.mark.parametrize(
+  ('own', 'deleted'),
+  [([], 'tpu-vm delete'), (['--spot'], 'queued-resources delete')],
+)
+def test_a_queue_that_does_not_answer_leaves_nothing_behind(fake, own, deleted):
+  answers = {
+    'tpu-vm describe': [READY],
+    'queued-resources describe': [[1, '', 'UNAVAILABLE', 0]],
+  }
+  _, asked = play(fake, answers, *own, '--delete')
+  assert asked[-1] == deleted
+
+
+def test_a_tpu_that_could_not_be_made_is_not_deleted(fake):
+  answers = {
+    'tpu-vm describe': [NOT_FOUND],
+    'tpu-vm create': [[1, '', 'quota', 0]],
+  }
+  done, asked = play(fake, answers, '--delete')
+  assert done.returncode == 1
+  assert 'error: exit code 1 from gcloud compute tpus tpu-vm cr' in done.stderr
+  assert asked == ['tpu-vm create']
+
+
+@pytest.mark.parametrize('first', [READY, COMING], ids=['ready', 'coming'])
+def test_a_tpu_of_another_type_is_refused(fake, first):
+  answers = {
+    'tpu-vm describe': [first, READY],
+    'type describe': [[0, 'v4-8\n', '', 0]],
+  }
+  done, asked = play(fake, answers, '--delete')
+  assert done.returncode == 2
+  error = 'error: pod is there as v4-8, not as --accelerator_type=v5litepod-16'
+  assert [x for x in done.stderr.splitlines() if error in x]
+  assert asked == []  # not even deleted: it is somebody else's
+  described = next(
+    words for kind, words in noted(fake) if kind == 'type describe'
+  )
+  assert described == [*DESCRIBE_TYPE[1:], *HERE]
+
+
+@pytest.mark.parametrize('said', ['v5litepod-16\n', 'a/b/v5litepod-16\n', ''])
+def test_a_tpu_of_the_same_type_is_used(fake, said):
+  answers = {'tpu-vm describe': [READY], 'type describe': [[0, said, '', 0]]}
+  done, asked = play(fake, answers)
+  assert done.returncode == 0, done.stderr
+  assert asked == WORK
 
 
 RESTART = ['--restart', '--mount=/mnt/runs']
