@@ -1,6 +1,8 @@
 """Writes tests/fixtures/*.npz: what our networks, written in PyTorch, answer.
 
-python -m tests.make_torch_fixtures
+python -m tests.make_torch_fixtures            writes them
+python -m tests.make_torch_fixtures --check    names those that PyTorch answers
+                                               otherwise, and exits with 1 then
 
 Needs PyTorch and numpy only. Weights and inputs are not stored: they are
 functions of names and shapes here, for this script and for the tests alike. The
@@ -18,6 +20,7 @@ and for a case with batch norm, all after one call in training mode,
 
 import json
 import pathlib
+import sys
 import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -79,14 +82,37 @@ def _image_cases() -> dict[str, Case]:
   }
 
 
-def _other_cases() -> dict[str, Case]:
-  """Networks on flat data, and the residual ones with their labels."""
+def _mlp_cases() -> dict[str, Case]:
+  """Points of the published toys, and small images laid flat."""
+  g = lambda z_size, **more: Case(
+    'mlp', 'g', (z_size,), dict(z_size=z_size, **more)
+  )
+  d = lambda *shape, **more: Case('mlp', 'd', shape, more)
   # An image that is not square, of more than one channel.
   flat = dict(features=(5, 4), data_shape=(3, 2, 3))
-  cases = {
-    'mlp_g': Case('mlp', 'g', (Z,), dict(**flat, z_size=Z)),
-    'mlp_d': Case('mlp', 'd', (3, 3, 2), dict(**flat, spectral_norm=True)),
+  line = dict(data_shape=(1,))
+  deep = dict(features=(32,) * 5, activation='relu', use_bias=False)
+  return {
+    'mlp_g': g(Z, **flat),
+    'mlp_d': d(3, 3, 2, **flat, spectral_norm=True),
+    'mlp_g_two_cluster': g(1, features=(5, 5), activation='tanh', **line),
+    'mlp_d_two_cluster': d(
+      1, features=(10, 10), activation='sigmoid', final_bias=False, **line
+    ),
+    'mlp_g_two_modes': g(Z, **deep),
+    'mlp_d_two_modes': d(2, **deep),
+    'mlp_g_projection': g(
+      4, features=(4, 2), use_bias=False, constant_input=True, output='strip'
+    ),
+    'mlp_d_projection': d(
+      2, features=(4, 4), use_bias=False, slope=0.1, input_scale=(100, 1)
+    ),
   }
+
+
+def _residual_cases() -> dict[str, Case]:
+  """The networks with labels."""
+  cases = {}
   # Smallest maps of 2x2 at least, so that the order of a flat image counts.
   sizes = {'resnet': 16, 'resnet2': 64, 'resnet3': 128, 'resnet4': 128}
   for variant, size in sizes.items():
@@ -101,7 +127,7 @@ def _other_cases() -> dict[str, Case]:
   return cases
 
 
-CASES = {**_image_cases(), **_other_cases()}
+CASES = {**_image_cases(), **_mlp_cases(), **_residual_cases()}
 
 
 def weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
@@ -209,14 +235,53 @@ def load(model: str) -> dict[str, np.ndarray]:
     return dict(file)
 
 
-def main() -> None:
-  for model in sorted({case.model for case in CASES.values()}):
-    arrays = {}
-    for name, case in CASES.items():
-      if case.model == model:
-        found = answers(name)
-        arrays |= {f'{name}/{key}': value for key, value in found.items()}
-    np.savez_compressed(FOLDER / f'{model}.npz', **arrays)
+def write() -> None:
+  """Writes the files of all architectures."""
+  for model in _models():
+    np.savez_compressed(FOLDER / f'{model}.npz', **_recomputed(model))
+
+
+def check() -> list[str]:
+  """What the files have otherwise than PyTorch answers, as MODEL/CASE/KEY."""
+  wrong = []
+  for model in _models():
+    stored = load(model) if (FOLDER / f'{model}.npz').exists() else {}
+    found = _recomputed(model)
+    for key in sorted({*stored, *found}):
+      both = key in stored and key in found
+      if not both or not _same(stored[key], found[key]):
+        wrong.append(f'{model}/{key}')
+  return wrong
+
+
+def _models() -> list[str]:
+  return sorted({case.model for case in CASES.values()})
+
+
+def _recomputed(model: str) -> dict[str, np.ndarray]:
+  arrays = {}
+  for name, case in CASES.items():
+    if case.model == model:
+      found = answers(name)
+      arrays |= {f'{name}/{key}': value for key, value in found.items()}
+  return arrays
+
+
+def _same(stored: np.ndarray, found: np.ndarray) -> bool:
+  if stored.shape != found.shape:
+    return False
+  if stored.dtype.kind in 'US':
+    return json.loads(str(stored)) == json.loads(str(found))
+  return np.allclose(stored, found, rtol=1e-5, atol=1e-5)
+
+
+def main(args: list[str]) -> None:
+  if args not in ([], ['--check']):
+    sys.exit(__doc__)
+  if not args:
+    write()
+  elif wrong := check():
+    sys.exit('\n'.join(['PyTorch answers otherwise:', *wrong]))
 
 
 def _random(text: str) -> np.random.RandomState:
@@ -229,4 +294,4 @@ def _unit(vector: np.ndarray) -> np.ndarray:
 
 
 if __name__ == '__main__':
-  main()
+  main(sys.argv[1:])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
+from gan_jax import models
 from gan_jax.models import convolution
 from gan_jax.models.conv_primitives import Geometry
 
@@ -350,6 +351,60 @@ def test_a_sharded_batch_gives_the_same_gradients(way):
     dx, dk = mapped(x[:, None], kernel)
     actual = dx[:, 0], dk
   _assert_close(actual, expected)
+
+
+def _random_variables(module):
+  shapes = jax.eval_shape(
+    module.init, jax.random.key(0), *module.example_inputs()
+  )
+  rng = np.random.default_rng(0)
+  # Positive, as variances must be.
+  return jax.tree.map(lambda leaf: rng.uniform(0.1, 0.5, leaf.shape), shapes)
+
+
+def test_shard_map_with_its_checks_gives_the_same_gradients():
+  # By default the gradient of what all devices share arrives summed.
+  g = models.generator('dc', width=1, image_size=8, z_size=3)
+  d = models.discriminator('dc', width=1, image_size=8)
+  variables = _random_variables(g), _random_variables(d)
+  z = jnp.asarray(np.random.default_rng(1).normal(size=(4, 3)))
+
+  def gradients(variables, z):
+    def loss(variables):
+      images = g.apply(variables[0], z)
+      return jnp.sum(jnp.sin(d.apply(variables[1], images)))
+
+    return jax.grad(loss)(variables)
+
+  auto = (jax.sharding.AxisType.Auto,)
+  mesh = jax.make_mesh((4,), ('data',), axis_types=auto)
+  mapped = jax.shard_map(
+    gradients, mesh=mesh, in_specs=(jax.P(), jax.P('data')), out_specs=jax.P()
+  )
+  # Networks this small take longer to compile than to run.
+  jit = functools.partial(
+    jax.jit, compiler_options={'xla_backend_optimization_level': 0}
+  )
+  _assert_close(jit(mapped)(variables, z), jit(gradients)(variables, z))
+
+
+@pytest.mark.parametrize('axes', _IN_AXES, ids=['images', 'kernels', 'both'])
+def test_vmap_over_nothing(axes):
+  geometry = GEOMETRIES['4x4 s2']
+  form = functools.partial(convolution.conv_by_primitives, geometry=geometry)
+
+  def gradients(x, kernel):  # all three primitives
+    y, pull = jax.vjp(form, x, kernel)
+    return y, pull(jnp.sin(y))
+
+  stacked = [
+    v if axis is None else jnp.zeros((*v.shape[:axis], 0, *v.shape[axis:]))
+    for v, axis in zip(_operands(geometry), axes, strict=True)
+  ]
+  y, (dx, dk) = jax.jit(jax.vmap(gradients, axes))(*stacked)
+  assert y.shape == (0, 2, 3, 4, 3)
+  assert dx.shape == (0, 2, *geometry.image, 2)
+  assert dk.shape == (0, *geometry.window, 2, 3)
 
 
 @pytest.mark.parametrize('dtype', [jnp.bfloat16, jnp.float32])

@@ -86,10 +86,13 @@ def test_normalized_layers_ignore_the_scale_of_their_kernel(module, shape):
 
 class Norm(nn.Module):
   train: bool
+  axis_name: str | None = None
 
   @nn.compact
   def __call__(self, x):
-    return layers.batch_norm(x, train=self.train, axis_name=None, name='bn')
+    return layers.batch_norm(
+      x, train=self.train, axis_name=self.axis_name, name='bn'
+    )
 
 
 def test_batch_norm_by_hand():
@@ -109,6 +112,50 @@ def test_batch_norm_by_hand():
   variables['batch_stats']['bn']['var'] = jnp.zeros(1)
   y = Norm(train=False).apply(variables, x)
   np.testing.assert_allclose(y, x / np.sqrt(1e-5), rtol=1e-5)
+
+
+@pytest.mark.parametrize('num_devices', [1, 4])
+def test_batch_norm_of_a_narrow_band_far_from_zero(num_devices):
+  # Squares near 10 000 are a thousandth apart in float32, more than the
+  # variance. The first device's own mean is another than the rest's.
+  mean, std = 100.0, 0.02
+  rng = np.random.default_rng(0)
+  x = mean + std * rng.normal(size=(64, 3))
+  x[:16] += std
+  x = x.astype(np.float32)
+  exact = x.astype(np.float64)
+  variance = exact.var(axis=0)
+  module = Norm(train=True, axis_name='data' if num_devices > 1 else None)
+  variables = {
+    'params': {'bn': {'scale': jnp.ones(3), 'bias': jnp.zeros(3)}},
+    'batch_stats': {'bn': {'mean': jnp.zeros(3), 'var': jnp.zeros(3)}},
+  }
+
+  def apply(x):
+    y, moved = module.apply(variables, x, mutable='batch_stats')
+    return y, moved['batch_stats']['bn']
+
+  if num_devices > 1:
+    mesh = jax.make_mesh(
+      (num_devices,), ('data',), axis_types=(jax.sharding.AxisType.Auto,)
+    )
+    apply = jax.shard_map(
+      apply,
+      mesh=mesh,
+      in_specs=jax.P('data'),
+      out_specs=(jax.P('data'), jax.P()),
+    )
+  y, stats = jax.jit(apply)(x)
+  np.testing.assert_allclose(stats['mean'], exact.mean(0) / 10, rtol=1e-6)
+  np.testing.assert_allclose(stats['var'], variance / 10, rtol=1e-3)
+  expected = (exact - exact.mean(0)) / np.sqrt(variance + 1e-5)
+  np.testing.assert_allclose(y, expected, atol=2e-3)
+
+
+def test_dense_takes_a_start_for_its_bias():
+  module = layers.Dense(2, bias_init=nn.initializers.constant(3.0))
+  params = module.init(jax.random.key(0), jnp.ones((1, 4)))['params']
+  np.testing.assert_array_equal(params['bias'], [3.0, 3.0])
 
 
 def test_computation_follows_the_widest_type():

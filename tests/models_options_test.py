@@ -51,6 +51,16 @@ from gan_jax import models
     ),
     ('mlp', dict(gain=-1), r'^gain=-1 is not a finite number above 0'),
     ('mlp', dict(slope='x'), r"^slope='x' is not a finite number\.$"),
+    (
+      'mlp',
+      dict(activation='tanh', slope=0.1),
+      r"^slope=0.1 has no effect with activation='tanh': only 'leaky_relu'",
+    ),
+    (
+      'mlp',
+      dict(use_bias=False, bias_initializer='zeros'),
+      r"^bias_initializer='zeros' has no effect with use_bias=False\.$",
+    ),
   ],
 )
 def test_mistakes_are_named(name, options, message):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gan_jax import models
-from gan_jax.models import residual
+from gan_jax.models import resampling, residual
 
 CELEBA_HQ = dict(width=16, image_size=1024)
 LSUN = dict(max_width=1024)
@@ -212,14 +212,14 @@ def test_block_by_hand():
   np.testing.assert_allclose(out, [[[[-19.82, -19.82]]]], rtol=1e-6)
 
 
-def test_average_pool_divides_by_nine_everywhere():
-  ones = residual.average_pool(jnp.ones((1, 4, 6, 1)))[0, :, :, 0]
+def test_pooling_divides_by_nine_everywhere():
+  ones = resampling.mean_pool_3x3(jnp.ones((1, 4, 6, 1)))[0, :, :, 0]
   np.testing.assert_allclose(9 * ones, [[4, 6, 6], [6, 9, 9]], rtol=1e-6)
   # Row 1 lies in both windows, row 2 in the second only; likewise columns.
   x = jnp.zeros((2, 4, 4, 2)).at[0, 1, 2, 0].set(9.0).at[1, 2, 3, 1].set(18.0)
   expected = np.zeros((2, 2, 2, 2))
   expected[0, :, 1, 0], expected[1, 1, 1, 1] = 1, 2
-  np.testing.assert_allclose(residual.average_pool(x), expected, rtol=1e-6)
+  np.testing.assert_allclose(resampling.mean_pool_3x3(x), expected, rtol=1e-6)
 
 
 def test_generator_repeats_pixels_of_the_first_map():
@@ -283,9 +283,19 @@ def test_discriminator_takes_the_logit_of_the_label():
   x, labels = jnp.zeros((4, 4, 4, 1)), jnp.array([2, 0, 1, 2])
   logits = _apply(module, variables, x, labels)
   np.testing.assert_array_equal(logits, [30.0, 10.0, 20.0, 30.0])
-  # A class that does not exist is no other one's.
-  wrong = _apply(module, variables, x, jnp.array([2, 0, 1, 3]))
-  assert jnp.isnan(wrong[3]) and not jnp.any(jnp.isnan(wrong[:3]))
+  logits = module.apply(variables, x, [2, 0, 1, 2])
+  np.testing.assert_array_equal(logits, [30.0, 10.0, 20.0, 30.0])
+
+
+@pytest.mark.parametrize('label', [3, 7, -1, -3, -4])
+def test_a_class_that_there_is_not_is_no_other_s(label):
+  both = dict(width=1, image_size=4, labels=3)
+  g, d = _generator(z_size=2, embed_size=2, **both), _discriminator(**both)
+  labels = np.array([2, label], np.int8)
+  images = _apply(g, _random(g), jnp.ones((2, 2)), labels)
+  logits = _apply(d, _random(d), jnp.ones((2, 4, 4, 3)), labels)
+  for values in (images, logits):
+    assert not jnp.any(jnp.isnan(values[0])) and jnp.all(jnp.isnan(values[1]))
 
 
 def test_one_class_needs_no_labels_and_rows_are_independent():
@@ -334,6 +344,8 @@ def test_mistakes_with_labels_are_named():
       module.apply(variables, inputs)
     with pytest.raises(ValueError, match=r'labels have shape \(3,\), not \(2,'):
       module.apply(variables, inputs, jnp.zeros(3, jnp.int32))
+    with pytest.raises(ValueError, match='^labels are not an array of numbers'):
+      module.apply(variables, inputs, ['cat', 'dog'])
   with pytest.raises(ValueError, match=r'shape \(2, 4\), not \(2, 3\)'):
     g.apply(_taps(g), z, jnp.zeros((2, 4)))
   # Only generators with unit embeddings take one from the caller.
@@ -342,6 +354,16 @@ def test_mistakes_with_labels_are_named():
   g = _generator(variant='resnet4', width=1, image_size=64, z_size=2)
   with pytest.raises(ValueError, match="float32 .*variant='resnet4'"):
     g.apply(_taps(g), z, jnp.zeros((2, 256)))
+
+
+def test_numpy_s_integers_are_sizes():
+  plain = dict(width=1, image_size=16, channels=3)
+  sizes = {name: np.int8(value) for name, value in plain.items()}
+  for make in (_generator, _discriminator):
+    module = make(**sizes)
+    assert module == make(**plain) and type(module.image_size) is int
+  direct = residual.Discriminator(**sizes)
+  assert _shapes(direct) == _shapes(_discriminator(**plain))
 
 
 @pytest.mark.parametrize(

@@ -178,6 +178,7 @@ def test_v_of_a_diagonal_matrix():
     'mlp', features=(2,), data_shape=(2,), spectral_norm=True
   )
   state = _zeros(module)
+  state['out.weight_u'] = np.ones(1)
   state['dense1.weight_orig'] = np.diag([3.0, 4.0])
   state['dense1.weight_u'] = np.array([0.6, 0.8])
   state['dense1.weight_v'] = np.ones(2)  # not used
@@ -186,8 +187,9 @@ def test_v_of_a_diagonal_matrix():
   np.testing.assert_allclose(back['dense1.weight_v'], expected, rtol=1e-6)
 
 
-def _errors(state):
-  module = models.discriminator('mlp', features=(2,), data_shape=(3,))
+def _errors(state, module=None):
+  if module is None:
+    module = models.discriminator('mlp', features=(2,), data_shape=(3,))
   with pytest.raises(ValueError) as caught:
     models.from_torch(module, state)
   return str(caught.value).splitlines()
@@ -218,6 +220,76 @@ def test_everything_that_is_wrong_is_named_at_once():
     '  surplus: out.weight_u (1,)',
     '  surplus: dense1.num_batches_tracked ()',
   ]
+
+
+@pytest.mark.parametrize(
+  'key, value, problem',
+  [
+    ('out.bias', np.zeros(2), 'misshapen: out.bias (2,), not (1,)'),
+    ('step', np.zeros(()), 'surplus: step ()'),
+    (7, np.zeros(()), 'not a name: 7'),
+  ],
+)
+def test_one_mistake_alone(key, value, problem):
+  _, *lines = _errors({**_mlp_state(), key: value})
+  assert lines == [f'  {problem}']
+
+
+class _Tensor:
+  """One that requires a gradient, is of bfloat16 or on a GPU."""
+
+  def __init__(self, error):
+    self.error = error
+
+  def __array__(self, dtype=None, copy=None):
+    raise self.error
+
+
+def test_tensors_that_are_no_arrays_are_named():
+  state = _mlp_state()
+  state['out.weight'] = _Tensor(RuntimeError('requires grad'))
+  state['out.bias'] = _Tensor(TypeError('bfloat16'))
+  state['step'] = [[1], [2, 3]]
+  _, *lines = _errors(state)
+  advice = 'of a tensor x pass x.detach().cpu().float().numpy()'
+  assert lines[:2] == [
+    f'  not an array: out.weight (requires grad); {advice}',
+    f'  not an array: out.bias (bfloat16); {advice}',
+  ]
+  assert len(lines) == 3 and lines[2].startswith('  not an array: step (')
+
+
+def test_what_no_network_can_have_is_named():
+  module = models.discriminator(
+    'dc', width=1, image_size=8, batch_norm=True, spectral_norm=True
+  )
+  state = _zeros(module)
+  for key in [key for key in state if key.endswith('weight_u')]:
+    state[key] = np.full(state[key].shape, state[key].size ** -0.5)
+  models.from_torch(module, state)
+  state['conv1.bias'] = np.array([np.nan])
+  state['conv2.bias'] = np.array([1e300, 0.0])
+  state['conv1_bn.running_var'] = np.array([-0.5])
+  state['conv2.weight_u'] = np.array([3.0, 4.0])
+  state['dense.weight_u'] = np.ones(2)
+  _, *lines = _errors(state, module)
+  assert sorted(lines) == [
+    '  misshapen: dense.weight_u (2,), not (1,)',
+    '  negative variance: conv1_bn.running_var, down to -0.5',
+    '  not a unit vector: conv2.weight_u, of length 5',
+    '  not finite in float32: conv1.bias, 1 of 1 values',
+    '  not finite in float32: conv2.bias, 1 of 2 values',
+  ]
+
+
+@pytest.mark.parametrize('given', [None, [('out.bias', 0.0)]])
+def test_no_mapping_is_named(given):
+  module = models.discriminator('mlp')
+  kind = type(given).__name__
+  with pytest.raises(ValueError, match=f'^state_dict is of type {kind}, not a'):
+    models.from_torch(module, given)
+  with pytest.raises(ValueError, match=f'^variables is of type {kind}, not a'):
+    models.to_torch(module, given)
 
 
 def test_a_common_prefix_is_named():
@@ -294,16 +366,3 @@ def test_released_generators_make_the_same_images(file, name, settings):
     z, images = stored['z'], stored[f'{file}/eval']
   actual = jit(module.apply)(variables, z)
   np.testing.assert_allclose(actual, _channels_last(images), atol=1e-4)
-
-
-@pytest.mark.parametrize('name', fixtures.CASES)
-def test_fixtures_are_what_pytorch_answers(name):
-  pytest.importorskip('torch', reason='PyTorch is not installed')
-  actual = fixtures.answers(name)
-  stored = load(fixtures.CASES[name].model)
-  shapes = json.loads(str(actual.pop('shapes')))
-  assert json.loads(str(stored[f'{name}/shapes'])) == shapes
-  for key, value in actual.items():
-    np.testing.assert_allclose(
-      value, stored[f'{name}/{key}'], rtol=1e-5, atol=1e-5
-    )

@@ -12,7 +12,8 @@ each is a transpose of the others,
   kernel gradient  W(x, y') -> k'  = <W(x, y'), k>,
 
 which is all that JAX needs to know for derivatives of any order, forward and
-backward.
+backward. Operands must not be typed as varying over devices; `convolution.py`
+takes JAX's own operations for those.
 """
 
 import functools
@@ -199,12 +200,12 @@ def _batch(primitive, foldable, operands, axes, *, geometry):
     return lax.map(lambda pair: apply(*pair), tuple(moved)), 0
   which = 0 if axes[1] is None else 1
   inside, outside = foldable[which]
-  size = operands[which].shape[axes[which]]
   operands = list(operands)
   x = jnp.moveaxis(operands[which], axes[which], inside)
+  folded = x.shape[inside : inside + 2]
   operands[which] = lax.collapse(x, inside, inside + 2)
   y = apply(*operands)
-  split = (*y.shape[:outside], size, -1, *y.shape[outside + 1 :])
+  split = (*y.shape[:outside], *folded, *y.shape[outside + 1 :])
   return y.reshape(split), outside
 
 

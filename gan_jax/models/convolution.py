@@ -3,7 +3,8 @@
 On CPU a convolution and its gradients are primitives of our own, and a
 transposed convolution is the input gradient of another; see
 `conv_primitives.py`. A depthwise one is a sum of products. Elsewhere JAX's own
-convolutions are used.
+convolutions are used, and on CPU too where `jax.shard_map` checks what varies
+over devices, as it does by default: gradients are right there, but slower.
 """
 
 import jax
@@ -34,7 +35,7 @@ def conv(
     ValueError: ranks, channels or types do not fit, or no output is left.
   """
   geometry = _geometry('conv', x, kernel, stride, padding)
-  form = conv_by_primitives if _on_cpu() else conv_by_lax
+  form = conv_by_primitives if _has_own_form(x, kernel) else conv_by_lax
   return form(x, kernel, geometry)
 
 
@@ -66,8 +67,9 @@ def conv_transpose(
   )
   geometry = Geometry((stride,) * 2, _pairs(padding), image, window)
   _check_geometry('conv_transpose', geometry)
-  form = conv_transpose_by_primitives if _on_cpu() else conv_transpose_by_lax
-  return form(x, kernel, geometry)
+  if _has_own_form(x, kernel):
+    return conv_transpose_by_primitives(x, kernel, geometry)
+  return conv_transpose_by_lax(x, kernel, geometry)
 
 
 def depthwise_conv(
@@ -176,6 +178,24 @@ def depthwise_by_products(
 
 def _on_cpu():
   return jax.default_backend() == 'cpu'
+
+
+def _has_own_form(*operands):
+  return _on_cpu() and not any(map(_varies, operands))
+
+
+def _varies(x):
+  """Whether the type of x says that it is not the same on all devices.
+
+  The gradient of a kernel that is the same on all must be summed over them.
+  JAX's operations do so by their operands' types, which ours have no part in.
+  """
+  kind = jax.typeof(x)
+  if hasattr(kind, 'mat'):  # the name in jax 0.10
+    return not kind.mat.empty
+  # Other releases: the axes, or whether there may be any.
+  anywhere = jax.sharding.get_abstract_mesh().manual_axes
+  return bool(getattr(kind, 'vma', anywhere))
 
 
 def _geometry(name, x, kernel, stride, padding, kernel_in=2):

@@ -12,7 +12,7 @@ take the v that belongs to u, so before u has converged sigma here is ahead of
 PyTorch's stored one by half an iteration.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -30,22 +30,25 @@ def from_torch(
 
   Args:
     module: one of our networks, with the options of the one that was saved.
-    state_dict: PyTorch's names and arrays, anything that `np.asarray` takes.
+    state_dict: PyTorch's names and arrays, anything that `np.asarray` takes:
+      of a tensor `x`, in doubt, `x.detach().cpu().float().numpy()`.
       `num_batches_tracked` and `weight_v` are not used and may be missing.
 
   Returns:
     What `module.init` would give, float32, with these weights.
 
   Raises:
-    ValueError: entries are missing, surplus, misshapen or not numbers; all of
-      them are named, with shapes in PyTorch's order.
+    ValueError: it is no mapping, or entries are missing, surplus, misshapen,
+      not numbers, not finite, or not what they are called: a negative
+      `running_var`, a `weight_u` that is no unit vector. All of them are named,
+      with shapes in PyTorch's order.
   """
+  _check_mapping('state_dict', state_dict)
   entries = torch_layout.entries(module)
-  arrays = {key: np.asarray(value) for key, value in state_dict.items()}
   unused = _unused(entries)
-  arrays = {k: v for k, v in arrays.items() if k not in unused}
+  used = {k: v for k, v in state_dict.items() if k not in unused}
   expected = {entry.key: entry.shape for entry in entries}
-  _check('state_dict', module, arrays, expected)
+  arrays = _arrays('state_dict', module, used, expected, _content_problem)
   found = {}
   for entry in entries:
     value = entry.read(arrays[entry.key].astype(np.float32))
@@ -71,11 +74,11 @@ def to_torch(
   Raises:
     ValueError: entries of `variables` are missing, surplus or misshapen.
   """
+  _check_mapping('variables', variables)
   entries = torch_layout.entries(module)
   flat = traverse_util.flatten_dict(dict(variables), sep='/')
-  arrays = {path: np.asarray(value) for path, value in flat.items()}
   expected = {entry.path: entry.our_shape for entry in entries}
-  _check('variables', module, arrays, expected)
+  arrays = _arrays('variables', module, flat, expected)
   state = {}
   for entry in entries:
     value = entry.write(arrays[entry.path].astype(np.float32))
@@ -104,26 +107,79 @@ def _right_vector(state: dict[str, np.ndarray], weight: str) -> np.ndarray:
   return v / max(np.linalg.norm(v), np.finfo(np.float32).tiny)
 
 
-def _check(
+def _check_mapping(what: str, given: Any) -> None:
+  if not isinstance(given, Mapping):
+    raise ValueError(
+      f'{what} is of type {type(given).__name__}, not a mapping from names to '
+      'arrays.'
+    )
+
+
+def _arrays(
   what: str,
   module: nn.Module,
-  arrays: Mapping[str, np.ndarray],
+  given: Mapping[Any, Any],
   expected: Mapping[str, tuple[int, ...]],
-) -> None:
-  """Raises ValueError, with all that is wrong, unless names and shapes fit."""
-  problems = []
+  content_problem: Callable[[str, np.ndarray], str] = lambda key, array: '',
+) -> dict[str, np.ndarray]:
+  """All entries as arrays.
+
+  Raises:
+    ValueError: names, shapes or contents do not fit, with all that is wrong.
+  """
+  arrays, problems = _read(given)
   for key, shape in expected.items():
-    if key not in arrays:
+    if key not in given:
       problems.append(f'missing: {key} {shape}')
+    elif key not in arrays:
+      continue  # named already
     elif not _is_numeric(arrays[key]):
       problems.append(f'not numbers: {key}')
     elif arrays[key].shape != shape:
       problems.append(f'misshapen: {key} {arrays[key].shape}, not {shape}')
+    elif problem := content_problem(key, arrays[key]):
+      problems.append(problem)
   surplus = [key for key in arrays if key not in expected]
   problems += [f'surplus: {key} {arrays[key].shape}' for key in surplus]
   if problems:
     title = f'{what} does not fit {_named(module)}:'
     raise ValueError('\n  '.join([title, *problems]) + _hint(arrays, expected))
+  return arrays
+
+
+def _read(given: Mapping[Any, Any]) -> tuple[dict[str, np.ndarray], list[str]]:
+  """The entries that are arrays, and what is wrong with the others."""
+  arrays, problems = {}, []
+  for key, value in given.items():
+    if not isinstance(key, str):
+      problems.append(f'not a name: {key!r}')
+      continue
+    try:
+      arrays[key] = np.asarray(value)
+    # What PyTorch raises depends on the type, the device and the gradient.
+    except (RuntimeError, TypeError, ValueError) as error:
+      reason = str(error).partition('\n')[0]
+      problems.append(
+        f'not an array: {key} ({reason}); of a tensor x pass '
+        'x.detach().cpu().float().numpy()'
+      )
+  return arrays, problems
+
+
+def _content_problem(key: str, array: np.ndarray) -> str:
+  """What no network can have under this PyTorch name, or ''."""
+  with np.errstate(over='ignore'):
+    array = array.astype(np.float32)
+  strange = array.size - np.count_nonzero(np.isfinite(array))
+  if strange:
+    return f'not finite in float32: {key}, {strange} of {array.size} values'
+  if key.endswith('running_var') and np.any(array < 0):
+    return f'negative variance: {key}, down to {array.min():.3g}'
+  length = np.linalg.norm(array)
+  # Half precision leaves a unit vector within a hundredth.
+  if key.endswith('weight_u') and abs(length - 1) > 0.01:
+    return f'not a unit vector: {key}, of length {length:.3g}'
+  return ''
 
 
 def _is_numeric(array: np.ndarray) -> bool:
@@ -147,6 +203,6 @@ def _hint(given: Collection[str], expected: Collection[str]) -> str:
   """Advice where all names are there, but with something in front."""
   last = max(expected, key=len)
   for prefix in {key.removesuffix(last) for key in given if key.endswith(last)}:
-    if all(prefix + key in given for key in expected):
+    if prefix and all(prefix + key in given for key in expected):
       return f'\nThe names begin with {prefix!r}: pass them without it.'
   return ''

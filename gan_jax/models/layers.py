@@ -36,11 +36,12 @@ class Dense(nn.Module):
   use_bias: bool = True
   spectral_norm: bool = False
   kernel_init: Initializer = torch_kernel_init
+  bias_init: Initializer | None = None  # PyTorch's
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     shape = (x.shape[-1], self.features)
-    x, kernel, bias = _operands(self, x, shape, fan=shape[0])
+    x, kernel, bias = _operands(self, x, shape, shape[0], self.bias_init)
     return _add_bias(x @ kernel, bias)
 
 
@@ -107,17 +108,26 @@ def batch_norm(x: jax.Array, *, train: bool, axis_name: str | None, name: str):
     momentum=0.9,
     epsilon=1e-5,
     axis_name=axis_name,
+    # E[x^2] - E[x]^2 loses the variance where the mean is much larger.
+    use_fast_variance=False,
     name=name,
   )
   return norm(x)
 
 
-def _operands(layer: Any, x: jax.Array, shape: tuple[int, ...], fan: int):
+def _operands(
+  layer: Any,
+  x: jax.Array,
+  shape: tuple[int, ...],
+  fan: int,
+  bias_init: Initializer | None = None,
+):
   """Input, kernel (normalized if so wished) and bias, all of one type."""
   kernel = layer.param('kernel', layer.kernel_init, shape, jnp.float32)
   bias = None
   if layer.use_bias:
-    bias = layer.param('bias', _uniform, shape[-1:], 1 / math.sqrt(fan))
+    init = bias_init or uniform_within(1 / math.sqrt(fan))
+    bias = layer.param('bias', init, shape[-1:], jnp.float32)
   if layer.spectral_norm:
     init_u = lambda: spectral.initial_u(layer.make_rng('params'), kernel)
     kernel = spectral.normalize(
@@ -126,8 +136,11 @@ def _operands(layer: Any, x: jax.Array, shape: tuple[int, ...], fan: int):
   return dtypes.promote_dtype(x, kernel, bias)
 
 
-def _uniform(key, shape, bound):
-  return jax.random.uniform(key, shape, jnp.float32, -bound, bound)
+def uniform_within(bound: float) -> Initializer:
+  """Initializer that draws uniformly from -bound to bound."""
+  return lambda key, shape, dtype=jnp.float32: jax.random.uniform(
+    key, shape, dtype, -bound, bound
+  )
 
 
 def _add_bias(x, bias):

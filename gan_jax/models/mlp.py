@@ -27,7 +27,6 @@ Of the projection toy only figures were published: activations, start and the
 generator's output map are assumptions.
 """
 
-import functools
 import math
 
 import chex
@@ -49,13 +48,9 @@ INITIALIZERS = {  # of the gain, for weights
   'torch': lambda gain: _scaled(gain**2 / 3, 'fan_in', 'uniform'),
   'glorot': lambda gain: _scaled(gain**2, 'fan_avg', 'uniform'),
   'orthogonal': nn.initializers.orthogonal,
-  'uniform': lambda gain: functools.partial(_uniform, gain),
+  'uniform': layers.uniform_within,
 }
-BIAS_INITIALIZERS = ('torch', 'zeros')
-
-
-def _uniform(bound, key, shape, dtype=jnp.float32):
-  return jax.random.uniform(key, shape, dtype, -bound, bound)
+BIAS_INITIALIZERS = {'torch': None, 'zeros': nn.initializers.zeros}
 
 
 def _strip(x: jax.Array) -> jax.Array:
@@ -70,21 +65,12 @@ def _strip(x: jax.Array) -> jax.Array:
 OUTPUTS = {'linear': lambda x: x, 'tanh': nn.tanh, 'strip': _strip}
 
 
-class _ZeroBiasDense(layers.Dense):
-  """Adds a bias that starts at zero to a layer with `use_bias=False`."""
-
-  @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
-    shape = (self.features,)
-    bias = self.param('bias', nn.initializers.zeros, shape, jnp.float32)
-    return super().__call__(x) + bias[None]
-
-
 class Generator(nn.Module):
   """Maps latents `[B, z_size]` to data `[B, *data_shape]`.
 
   Attributes:
     slope: of 'leaky_relu' below zero.
+    use_bias: whether there are biases, in all layers.
     gain: factor of the initial weights, or their bound for 'uniform'.
     constant_input: whether ones take the place of the latents.
   """
@@ -134,7 +120,8 @@ class Discriminator(nn.Module):
 
   Attributes:
     slope: of 'leaky_relu' below zero.
-    use_bias: whether there are biases at all; `final_bias` is about the last.
+    use_bias: whether there are biases at all. Without, there is none in the
+      last layer either, whatever `final_bias` says.
     gain: factor of the initial weights, or their bound for 'uniform'.
     input_scale: factors of the entries of each example, or none.
   """
@@ -184,20 +171,13 @@ def _layers(module, x, outputs, *, final_bias=True, spectral_norm=False):
   common = dict(
     spectral_norm=spectral_norm,
     kernel_init=INITIALIZERS[module.initializer](module.gain),
+    bias_init=BIAS_INITIALIZERS[module.bias_initializer],
   )
-  dense = _dense(module.use_bias, module.bias_initializer)
   for i, features in enumerate(module.features, start=1):
-    x = dense(features, name=f'dense{i}', **common)(x)
+    x = layers.Dense(features, module.use_bias, name=f'dense{i}', **common)(x)
     x = ACTIVATIONS[module.activation](x, module.slope)
-  dense = _dense(module.use_bias and final_bias, module.bias_initializer)
-  return dense(outputs, name='out', **common)(x)
-
-
-def _dense(use_bias, initializer):
-  """What makes a layer of given features, with this bias."""
-  if use_bias and initializer == 'zeros':
-    return functools.partial(_ZeroBiasDense, use_bias=False)
-  return functools.partial(layers.Dense, use_bias=use_bias)
+  use_bias = module.use_bias and final_bias
+  return layers.Dense(outputs, use_bias, name='out', **common)(x)
 
 
 def _check(module) -> None:
@@ -211,6 +191,22 @@ def _check(module) -> None:
   options.check_flag('use_bias', module.use_bias)
   options.check_number('slope', module.slope)
   options.check_number('gain', module.gain, above=0)
+  _check_effects(module)
+
+
+def _check_effects(module) -> None:
+  """Raises ValueError where an option was set that would be ignored."""
+  start = module.bias_initializer
+  if not module.use_bias and start != type(module).bias_initializer:
+    raise ValueError(
+      f'bias_initializer={start!r} has no effect with use_bias=False.'
+    )
+  has_slope = module.activation == 'leaky_relu'
+  if not has_slope and module.slope != type(module).slope:
+    raise ValueError(
+      f'slope={module.slope!r} has no effect with '
+      f"activation={module.activation!r}: only 'leaky_relu' has one."
+    )
 
 
 def _check_input_scale(scale, size: int) -> None:

@@ -29,9 +29,7 @@ def build(
       raise ValueError(
         f'{option}={value!r} is not an option of {name!r}, which has: {listed}.'
       )
-  # A configuration may hand over lists, which a module cannot hash.
-  freeze = lambda value: tuple(value) if isinstance(value, list) else value
-  return table[name](**{key: freeze(v) for key, v in options.items()})
+  return table[name](**{key: _plain(v) for key, v in options.items()})
 
 
 def defaults(module: type[nn.Module]) -> dict[str, Any]:
@@ -77,6 +75,13 @@ def check_flag(option: str, value: Any) -> None:
   """Raises ValueError unless `value` is True or False."""
   if not isinstance(value, bool):
     raise ValueError(f'{option}={value!r} is not True or False.')
+
+
+def _plain(value: Any) -> Any:
+  """Without lists, which a module cannot hash, and numpy's short integers."""
+  if isinstance(value, (tuple, list)):
+    return tuple(map(_plain, value))
+  return int(value) if _is_integer(value) else value
 
 
 def _is_integer(value: Any) -> bool:

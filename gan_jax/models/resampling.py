@@ -40,6 +40,22 @@ def mean_pool(x: jax.Array) -> jax.Array:
   return jnp.mean(x, axis=(2, 4))
 
 
+def mean_pool_3x3(x: jax.Array) -> jax.Array:
+  """Means of 3x3 pixels around every second, `[B, 2H, 2W, C]` to half of it.
+
+  PyTorch's kernel 3, stride 2, padding 1. The padding counts as zeros: sums are
+  divided by nine everywhere.
+  """
+  for axis in (1, 2):
+    even = jax.lax.slice_in_dim(x, 0, None, 2, axis)
+    odd = jax.lax.slice_in_dim(x, 1, None, 2, axis)
+    # Row m covers 2m - 1, 2m and 2m + 1; only the first can lie outside.
+    padding = [(int(i == axis), 0) for i in range(4)]
+    before = jnp.pad(jax.lax.slice_in_dim(odd, 0, -1, axis=axis), padding)
+    x = before + even + odd
+  return x / 9
+
+
 def _double_linear(x, axis):
   size = x.shape[axis]
   part = lambda *limits: jax.lax.slice_in_dim(x, *limits, axis=axis)

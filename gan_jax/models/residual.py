@@ -23,7 +23,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gan_jax.models import layers, options
+from gan_jax.models import layers, options, resampling
 
 # Output channels of each block, in multiples of width, by level and block.
 Ladder = tuple[tuple[int, ...], ...]
@@ -116,7 +116,8 @@ class Generator(nn.Module):
     Args:
       z: latents, `[B, z_size]`.
       labels: class of each image, integers `[B]`, or for 'resnet' and 'resnet2'
-        an embedding of each, `[B, embed_size]`. May be None with one class.
+        an embedding of each, `[B, embed_size]`. May be None with one class. A
+        class that there is not, also a negative one, gives an image of NaN.
       train: not used.
 
     Returns:
@@ -126,14 +127,14 @@ class Generator(nn.Module):
       ValueError: labels of another kind or shape, or none where needed.
     """
     chex.assert_shape(z, (None, self.z_size))
-    variant = _variant(self)
+    labels, variant = _as_array(labels), _variant(self)
     side = self.image_size // 2 ** (len(variant.generator) - 1)
     x = jnp.concatenate([z, self._embed(labels, len(z), variant)], axis=1)
     features = _width(self, variant.start)
     x = layers.Dense(side**2 * features, name='fc')(x)
     x = x.reshape(-1, side, side, features)
     for k, blocks in enumerate(variant.generator):
-      x = _double(x) if k else x
+      x = resampling.upsample_nearest(x) if k else x
       x = _blocks(self, x, k, blocks)
     x = layers.Conv(
       self.channels,
@@ -189,7 +190,8 @@ class Discriminator(nn.Module):
 
     Args:
       x: images, `[B, image_size, image_size, channels]`.
-      labels: class of each, integers `[B]`. May be None with one class.
+      labels: class of each, integers `[B]`. May be None with one class. A
+        class that there is not, also a negative one, gives a logit of NaN.
       train: not used.
 
     Returns:
@@ -202,12 +204,12 @@ class Discriminator(nn.Module):
       x, (None, self.image_size, self.image_size, self.channels)
     )
     variant = _variant(self)
-    classes = _classes(self, labels, len(x))
+    classes = _classes(self, _as_array(labels), len(x))
     x = layers.Conv(
       self.width, variant.kernel, padding=variant.kernel // 2, name='conv_img'
     )(x)
     for k, blocks in enumerate(variant.discriminator):
-      x = average_pool(x) if k else x
+      x = resampling.mean_pool_3x3(x) if k else x
       x = _blocks(self, x, k, blocks)
     x = _activation(x.reshape(x.shape[0], -1))
     logits = layers.Dense(self.labels, name='fc')(x)
@@ -232,28 +234,6 @@ class Block(nn.Module):
     return x + 0.1 * dx
 
 
-def average_pool(x: jax.Array) -> jax.Array:
-  """Means of 3x3 pixels around every second, `[B, 2H, 2W, C]` to half of it.
-
-  PyTorch's kernel 3, stride 2, padding 1. The padding counts as zeros: sums are
-  divided by nine everywhere.
-  """
-  # As slices: XLA's CPU compiler is slow at the gradients of reduce_window.
-  for axis in (1, 2):
-    even = jax.lax.slice_in_dim(x, 0, None, 2, axis)
-    odd = jax.lax.slice_in_dim(x, 1, None, 2, axis)
-    # Row m covers 2m - 1, 2m and 2m + 1; only the first can lie outside.
-    padding = [(int(i == axis), 0) for i in range(4)]
-    before = jnp.pad(jax.lax.slice_in_dim(odd, 0, -1, axis=axis), padding)
-    x = before + even + odd
-  return x / 9
-
-
-def _double(x):
-  """Nearest neighbour, `[B, H, W, C]` to `[B, 2H, 2W, C]`."""
-  return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
-
-
 def _activation(x):
   return nn.leaky_relu(x, 0.2)
 
@@ -264,7 +244,7 @@ def _unit(embedding):
 
 
 def _variant(module) -> Variant:
-  return VARIANTS[module.variant] or _doubling(module.image_size)
+  return VARIANTS[module.variant] or _doubling(int(module.image_size))
 
 
 def _doubling(image_size: int) -> Variant:
@@ -291,6 +271,13 @@ def _blocks(module, x, level, multiples):
   return x
 
 
+def _as_array(labels):
+  try:
+    return None if labels is None else jnp.asarray(labels)
+  except (TypeError, ValueError) as error:
+    raise ValueError(f'labels are not an array of numbers: {error}') from error
+
+
 def _classes(module, labels, batch_size):
   """Integer labels `[B]`; zeros where there is but one class."""
   if labels is None and module.labels > 1:
@@ -307,7 +294,11 @@ def _classes(module, labels, batch_size):
       f'example, as variant={module.variant!r} needs them here.'
     )
   _check_shape(labels, (batch_size,))
-  return labels if module.labels > 1 else zeros
+  if module.labels == 1:
+    return zeros
+  # Negative indices count from the end; beyond it both look-ups give NaN.
+  labels = labels.astype(jnp.int32)
+  return jnp.where(labels < 0, module.labels, labels)
 
 
 def _check_shape(labels, shape):
@@ -319,7 +310,7 @@ def _check(module) -> None:
   options.check_choice('variant', module.variant, VARIANTS)
   for option in ('width', 'max_width', 'image_size', 'channels', 'labels'):
     options.check_size(option, getattr(module, option))
-  size, name = module.image_size, module.variant
+  size, name = int(module.image_size), module.variant
   if VARIANTS[name] is None:
     right, fits = '4 times a power of 2', size >= 4 and size.bit_count() == 1
   else:
