@@ -25,7 +25,8 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 -m 'not slow'
 
 test-slow: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 -m slow
+	$(BIN)/python -m pytest -n 2 -m slow --ignore=tests/processes_test.py
+	$(BIN)/python -m pytest -m slow tests/processes_test.py
 
 # In an environment of its own: the committed fixtures are PyTorch's answers.
 test-torch: .venv-torch/.installed
