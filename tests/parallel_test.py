@@ -307,11 +307,11 @@ def test_bytes_travel_between_processes_unchanged():
     'key': jax.random.key(3),
   }
   told = []
-  parallel_tell = lambda data: told.append(data) or data
+  tell_bytes = lambda data, size: told.append((len(data), size)) or data
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(parallel, '_tell', parallel_tell)
+    patch.setattr(parallel, '_tell_bytes', tell_bytes)
     made = parallel.from_leader(tree, jax.eval_shape(lambda: tree))
-  assert len(told[0]) == 12 + 4 + 8
+  assert told == [(8, 8), (4, 4), (12, 12)]  # key, n, x
   assert made['x'].tobytes() == np.asarray(tree['x']).tobytes()
   assert made['n'] == 7
   np.testing.assert_array_equal(
