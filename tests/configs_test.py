@@ -131,10 +131,12 @@ def test_landscape_trains_with_every_choice_of_words(words, tmp_path):
   assert int(state.step) == 20
   lines = (tmp_path / 'metrics.jsonl').read_text().splitlines()
   assert [json.loads(line)['step'] for line in lines] == [10, 20]
-  # Gradients came to nearly all parameters, those that batch norm cancels out
-  # excepted.
-  moments = jax.tree.leaves(jax.device_get(state.opt_state))
-  assert np.mean([np.any(moment) for moment in moments]) > 0.9
+  # Gradients came to nearly all parameters. Not in the last step, perhaps: with
+  # so few examples a hinge is soon content.
+  leaves_ = jax.tree.leaves_with_path(jax.device_get(state.opt_state))
+  squares = [x for path, x in leaves_ if '.nu' in jax.tree_util.keystr(path)]
+  assert len(squares) > 30
+  assert np.mean([np.any(x > 0) for x in squares]) > 0.9
 
 
 @pytest.mark.parametrize(
