@@ -19,7 +19,7 @@ from gan_jax import (
   augment,
   batch_game,
   data,
-  defaults,
+  fields,
   games,
   losses,
   models,
@@ -126,7 +126,7 @@ def game_defaults(name: str, **changes: Any) -> dict[str, Any]:
       f'game {name!r} has no argument {unknown}; it has {sorted(known)}.'
     )
   for argument, value in changes.items():
-    _check_type(f'game.{argument}', value, known[argument])
+    fields.check_type(f'game.{argument}', value, known[argument])
   return dict(name=name, **known | changes)
 
 
@@ -136,8 +136,8 @@ def build(config: ml_collections.ConfigDict) -> Run:
   Raises:
     ValueError: some field is wrong; the message names it.
   """
-  _check_fields(config)
-  _check_numbers(config)
+  fields.check_fields(config)
+  fields.check_numbers(config)
   setup = build_setup(config)
   dataset = _prefixed('data: ', _load, config)
   example = dataset_shape(dataset)
@@ -322,74 +322,6 @@ def _projection(bound, layer):
 def _with_unit_columns(d, layer):
   kernel = regularizers.unit_columns(d[layer]['kernel'])
   return {**d, layer: {**d[layer], 'kernel': kernel}}
-
-
-def _check_fields(config):
-  """A file may have made or replaced fields without any check."""
-  has, wants = config.to_dict(), defaults.get_config().to_dict()
-  _check_group('config', has, wants)
-  for group in ('data', 'penalties', 'optimizer_g', 'optimizer_d'):
-    _check_group(f'config.{group}', has[group], wants[group])
-  for group in ('generator', 'discriminator', 'game'):
-    if not isinstance(has[group].get('name'), str):
-      raise ValueError(f'config.{group}.name is missing; it must be a name.')
-
-
-def _check_group(group, has, wants):
-  unknown, missing = sorted(has.keys() - wants), sorted(wants.keys() - has)
-  if unknown:
-    raise ValueError(f'{group} has no {unknown}; it has {sorted(wants)}.')
-  if missing:
-    raise ValueError(
-      f'{group} lacks {missing}; a config starts from defaults.get_config(), '
-      'an optimizer from defaults.optimizer().'
-    )
-  for field, default in wants.items():
-    _check_type(f'{group}.{field}', has[field], default)
-
-
-def _check_type(field, value, like):
-  fits = (int, float) if isinstance(like, float) else type(like)
-  is_flag = isinstance(value, bool)
-  if not isinstance(value, fits) or is_flag != isinstance(like, bool):
-    raise ValueError(
-      f'{field}={value!r} is of type {type(value).__name__}, not '
-      f'{type(like).__name__}.'
-    )
-
-
-def _check_numbers(config):
-  positive = ('num_steps', 'batch_size', 'lazy', 'keep_checkpoints')
-  for field in positive:
-    if config[field] < 1:
-      raise ValueError(f'config.{field}={config[field]} is less than 1.')
-  if config.num_samples < 2:
-    raise ValueError(f'config.num_samples={config.num_samples} is less than 2.')
-  not_negative = (
-    'seed',
-    'steps_per_call',
-    'log_every',
-    'sample_every',
-    'checkpoint_every',
-    'instance_noise',
-    'clip_weights',
-    'profile_start',
-  )
-  for field in not_negative:
-    if not 0 <= config[field] < math.inf:
-      raise ValueError(f'config.{field}={config[field]} is not in [0, inf).')
-  if config.seed >= 2**32:  # jax.random.key takes it modulo that
-    raise ValueError(f'config.seed={config.seed} is not below 2**32.')
-  for name, weight in config.penalties.items():
-    if not 0 <= weight < math.inf:
-      raise ValueError(f'config.penalties.{name}={weight} is not in [0, inf).')
-  if not 0 <= config.averaging < 1:
-    raise ValueError(f'config.averaging={config.averaging} is not in [0, 1).')
-  if config.profile_stop < config.profile_start:
-    raise ValueError(
-      f'config.profile_stop={config.profile_stop} is before '
-      f'config.profile_start={config.profile_start}.'
-    )
 
 
 def _check_shapes(setup, example, unit_norm=''):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from configs import cifar10_landscape, digits, toy
-from gan_jax import build, data, defaults, optimizers, train
+from gan_jax import build, data, defaults, fields, optimizers, train
 from gan_jax.data import toy as toy_sets
 
 FOLDER = pathlib.Path(defaults.__file__).parents[1] / 'configs'
@@ -55,8 +55,8 @@ def test_every_file_has_every_field_and_a_quick_form(name):
   for arg in ('', 'quick'):
     config = module.get_config(arg)
     assert config.keys() == defaults.get_config().keys()
-    build._check_fields(config)
-    build._check_numbers(config)
+    fields.check_fields(config)
+    fields.check_numbers(config)
     build.build_setup(config)
   assert config.num_steps <= 100
   assert config.checkpoint_every == config.log_every == config.num_steps // 2

@@ -31,6 +31,7 @@ ARROWS = {
   'parallel': set(),
   'logs': set(),
   'pictures': set(),
+  'fields': {'defaults'},
   'workdir': {'defaults'},
   'defaults': set(),
   'optimizers': set(),
@@ -39,6 +40,7 @@ ARROWS = {
   'build': CORE
   | {
     'augment',
+    'fields',
     'models',
     'data',
     'batch_game',

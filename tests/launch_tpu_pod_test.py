@@ -302,9 +302,11 @@ def test_mistakes_after_the_dashes_are_one_line(capsys, rest, words):
 
 def test_names_at_the_edge_are_fine(capsys):
   for name in ('a', 'a' * 63, 'a-1'):
-    printed(capsys, f'--name={name}', *OWN[1:], *JOB)
+    commands = printed(capsys, f'--name={name}', *OWN[1:], *JOB)
+    assert any(name in command for command in commands)
   for zone in ('europe-west4-a', 'us-south1-ai1b', 'northamerica-northeast1-c'):
-    printed(capsys, OWN[0], f'--zone={zone}', OWN[2], *JOB)
+    commands = printed(capsys, OWN[0], f'--zone={zone}', OWN[2], *JOB)
+    assert any(f'--zone={zone}' in command for command in commands)
 
 
 def test_a_workdir_that_outlives_the_tpu_may_restart(capsys):
