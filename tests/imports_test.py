@@ -60,7 +60,7 @@ ARROWS = {
   | {'models', 'data', 'metrics', 'batch_game', 'step', 'build', 'checkpoints'}
   | {'divergence', 'evaluate', 'generate', 'logs', 'parallel', 'pictures'}
   | {'scribe', 'workdir'},
-  'report': {'workdir', 'pictures', 'metrics'},
+  'report': set(),
   'main': {'train', 'generate', 'report', 'checkpoints', 'data', 'parallel'}
   | {'workdir'},
 }

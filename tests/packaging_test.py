@@ -26,6 +26,7 @@ ALONE = {
 # Imported name -> distribution, where they differ by more than - and _.
 DISTRIBUTIONS = {
   'PIL': 'pillow',
+  'ot': 'pot',
   'absl': 'absl-py',
   'orbax': 'orbax-checkpoint',
   'sklearn': 'scikit-learn',
@@ -33,8 +34,9 @@ DISTRIBUTIONS = {
 }
 # Of launch/: what the networks are compared with.
 PYTORCH = ('torch_', 'benchmark')
-# jax cannot do without numpy, and speaks it; it is not declared again.
-COMES_WITH_JAX = {'numpy'}
+# jax cannot do without these; they are not declared again. That the core keeps
+# to numpy is imports_test's business.
+COMES_WITH_JAX = {'numpy', 'scipy'}
 # In an extra, but jax or optax bring them too.
 CORE_BRINGS = {'absl-py', 'scipy'}
 
@@ -74,6 +76,8 @@ def allowed(path):
   folder, *_, name = path.parts
   if folder == 'launch' and path.parts[1].startswith(PYTORCH):
     return declared('bench')
+  if path.parts[:2] == ('launch', 'lab'):
+    return declared('theory')
   if name == 'make_torch_fixtures.py':
     return declared('dev', 'bench')
   if folder == 'tests':
