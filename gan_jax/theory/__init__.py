@@ -1,0 +1,1 @@
+"""Exact small games with closed forms, one file a result."""
