@@ -1,0 +1,1 @@
+"""The experiments of `launch/theory.py`, one file each."""
