@@ -1,4 +1,4 @@
-"""Results as one HTML page that needs no other file."""
+"""Results as one HTML page that needs no other file, and as Markdown."""
 
 import base64
 import html
@@ -98,6 +98,27 @@ def page(title: str, intro: Sequence[str], sections: Sequence[Section]) -> str:
     f'<h1>{_text(title)}</h1>{first}<nav><ol>{links}</ol></nav>{body}'
     '</body></html>\n'
   )
+
+
+def markdown(
+  title: str, intro: Sequence[str], sections: Sequence[Section]
+) -> str:
+  """The same as text; pictures are links to files beside it."""
+  parts = [f'# {title}', *intro]
+  for section in sections:
+    parts.append(f'## {section.title}')
+    parts += [f'**{label}.** {text}' for label, text in section.paragraphs]
+    if section.table is not None and section.table.rows:
+      parts.append(_markdown_table(section.table))
+    for path, caption in section.pictures:
+      parts += [f'![{caption}]({pathlib.Path(path).name})', caption]
+  return '\n\n'.join(parts) + '\n'
+
+
+def _markdown_table(table):
+  lines = [table.header, ['---'] * len(table.header), *table.rows]
+  escape = lambda cell: str(cell).replace('|', '\\|')
+  return '\n'.join(f'| {" | ".join(map(escape, line))} |' for line in lines)
 
 
 def _section(section):

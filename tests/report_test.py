@@ -86,3 +86,15 @@ def test_what_cannot_be_shown_is_refused(tmp_path, picture):
   table = report.Table(['a', 'b'], [['1']])
   with pytest.raises(ValueError, match='a row of 1 cells, where 2 belong'):
     report.page('Lab', [], [section(table=table)])
+
+
+def test_markdown_has_the_same_parts(picture):
+  table = report.Table(['a', 'b'], [['1|2', '3']])
+  text = report.markdown(
+    'Lab', ['Hello.'], [section(pictures=[picture], table=table)]
+  )
+  assert text == (
+    '# Lab\n\nHello.\n\n## Title of one\n\n**Claim.** x < y\n\n'
+    '| a | b |\n| --- | --- |\n| 1\\|2 | 3 |\n\n'
+    '![one "pixel"](a.png)\n\none "pixel"\n'
+  )
