@@ -3,11 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WORKDIR ?= runs/quickstart
+# Of `make theory`: where to, and --quick or --data_dir=DIR.
+THEORY ?= runs/theory
+THEORY_FLAGS ?=
 # Any PyTorch will do; a CPU build is a tenth of the others.
 TORCH ?= torch==2.13.0
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install quickstart test test-slow test-torch lint benchmark clean
+.PHONY: install quickstart theory test test-slow test-torch lint benchmark clean
 
 install: $(INSTALLED)
 
@@ -20,6 +23,9 @@ $(INSTALLED): pyproject.toml requirements.txt
 
 quickstart: $(INSTALLED)
 	$(BIN)/python -m launch.quickstart --workdir=$(WORKDIR)
+
+theory: $(INSTALLED)
+	$(BIN)/python -m launch.theory --experiment=all --out=$(THEORY) $(THEORY_FLAGS)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 -m 'not slow'
