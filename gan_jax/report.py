@@ -111,7 +111,8 @@ def markdown(
     if section.table is not None and section.table.rows:
       parts.append(_markdown_table(section.table))
     for path, caption in section.pictures:
-      parts += [f'![{caption}]({pathlib.Path(path).name})', caption]
+      path = pathlib.Path(path)
+      parts += [f'![{path.stem}]({path.name})', caption]
   return '\n\n'.join(parts) + '\n'
 
 

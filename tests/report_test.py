@@ -96,5 +96,5 @@ def test_markdown_has_the_same_parts(picture):
   assert text == (
     '# Lab\n\nHello.\n\n## Title of one\n\n**Claim.** x < y\n\n'
     '| a | b |\n| --- | --- |\n| 1\\|2 | 3 |\n\n'
-    '![one "pixel"](a.png)\n\none "pixel"\n'
+    '![a](a.png)\n\none "pixel"\n'
   )
