@@ -11,6 +11,7 @@ from jax import numpy as jnp
 from gan_jax import games, losses
 from gan_jax.metrics import frechet
 from launch.lab import bad_start_tasks as tasks
+from launch.lab import population
 
 LOSSES = ('js', 'rs')
 _JS, _RS = losses.get('nonsaturating'), losses.get('relativistic')
@@ -124,22 +125,17 @@ def play(
   Raises:
     ValueError: num_steps is not a positive multiple of record_every.
   """
-  if record_every < 1 or num_steps < 1 or num_steps % record_every:
-    raise ValueError(
-      f'num_steps={num_steps} is not a positive multiple of '
-      f'record_every={record_every}.'
-    )
+  num_records = population.count_records(num_steps, record_every)
   runs = Runs(*map(jnp.asarray, runs))
   players = jax.tree.map(lambda x: x[runs.start], starts)
-  firsts = jnp.arange(0, num_steps, record_every)
-  one = functools.partial(_one, task, record_every, firsts)
+  one = functools.partial(_one, task, num_records, record_every)
   program = jax.jit(jax.vmap(one, in_axes=(0, 0, None, None)))
   record, players = jax.device_get(program(players, runs, task.images, shares))
   steps = np.arange(0, num_steps + 1, record_every)
   return _seen(task, steps, record, players)
 
 
-def _one(task, record_every, firsts, players, run, images, shares):
+def _one(task, num_records, record_every, players, run, images, shares):
   """One run: its records, the first before any step, and the players."""
   method = method_of(run.rates)
   num_turns = len(method.turns)
@@ -157,15 +153,14 @@ def _one(task, record_every, firsts, players, run, images, shares):
     turns = [batch(i * num_turns + turn) for turn in range(num_turns)]
     return games.play(method, turns, carry[1], carry[0])[:2]
 
-  def block(carry, first):
-    carry = jax.lax.fori_loop(first, first + record_every, step, carry)
-    return carry, observe(task, run.is_rs, carry[0], images)
-
-  start = observe(task, run.is_rs, players, images)
-  carry = players, method.init(players)
-  (players, _), record = jax.lax.scan(block, carry, firsts)
-  join = lambda a, b: jnp.concatenate([a[None], b])
-  return jax.tree.map(join, start, record), players
+  (players, _), record = population.recorded(
+    step,
+    lambda carry: observe(task, run.is_rs, carry[0], images),
+    (players, method.init(players)),
+    num_records=num_records,
+    record_every=record_every,
+  )
+  return record, players
 
 
 def observe(

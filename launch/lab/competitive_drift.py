@@ -19,6 +19,7 @@ import optax
 from jax import numpy as jnp
 
 from gan_jax import batch_game, cgd, data, games, losses, models
+from launch.lab import population
 
 # The paper's loss is the nonsaturating one. CGD needs a zero-sum game: there
 # the generator maximizes the same loss of the critic, as in the authors' code.
@@ -242,16 +243,14 @@ def player(
       game = make_game(on, loss, jax.random.fold_in(key, number))
       return games.play(play, [game], carry[1], carry[0])[:2]
 
-    def block(carry, record):
-      first = record * every
-      carry = jax.lax.fori_loop(first, first + every, step, carry)
-      return carry, observe(on, frozen, carry[0])
-
-    carry = (players, play.init(players))
-    (after, _), seen = jax.lax.scan(block, carry, jnp.arange(num_records))
-    first = observe(on, frozen, players)
-    join = lambda a, b: jnp.concatenate([a[None], b])
-    return after, jax.tree.map(join, first, seen)
+    (after, _), seen = population.recorded(
+      step,
+      lambda carry: observe(on, frozen, carry[0]),
+      (players, play.init(players)),
+      num_records=num_records,
+      record_every=every,
+    )
+    return after, seen
 
   # The images are an argument: as a constant they would be compiled in.
   compiled = jax.jit(jax.vmap(one, (None, 0, 0, 0, None, None, None)))

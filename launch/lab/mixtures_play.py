@@ -239,32 +239,30 @@ def _draw(generator, critic, seeds):
   return jax.vmap(start)(seeds)
 
 
-def _player(protocol, method, points, latents, num_steps, record_every):
+def _player(protocol, method, points, latents, num_records, record_every):
   """`(players, set, seed) -> samples [R, N, 2]`: one run, to be vmapped."""
   generator, critic = networks(protocol, method)
   loss, played = losses.get(method.loss), make_method(protocol, method)
   size = protocol.batch_size
 
-  def step(carry, number, at, key):
-    key_x, key_z = jax.random.split(jax.random.fold_in(key, number))
-    real = points[at, jax.random.randint(key_x, (size,), 0, points.shape[1])]
-    z = jax.random.normal(key_z, (size, protocol.z_size))
-    game = make_game(loss, generator, critic, real, z)
-    return games.play(played, [game], carry[1], carry[0])[:2]
-
   def one(players, at, seed):
     # A stream apart from the one of the start.
     key = jax.random.fold_in(jax.random.key(seed), 1)
 
-    def block(carry, first):
-      body = lambda i, carry: step(carry, first + i, at, key)
-      carry = jax.lax.fori_loop(0, record_every, body, carry)
-      return carry, generator.apply(carry[0].g, latents)
+    def step(number, carry):
+      key_x, key_z = jax.random.split(jax.random.fold_in(key, number))
+      real = points[at, jax.random.randint(key_x, (size,), 0, points.shape[1])]
+      z = jax.random.normal(key_z, (size, protocol.z_size))
+      game = make_game(loss, generator, critic, real, z)
+      return games.play(played, [game], carry[1], carry[0])[:2]
 
-    first = generator.apply(players.g, latents)
-    firsts = jnp.arange(0, num_steps, record_every)
-    _, seen = jax.lax.scan(block, (players, played.init(players)), firsts)
-    return jnp.concatenate([first[None], seen])
+    return population.recorded(
+      step,
+      lambda carry: generator.apply(carry[0].g, latents),
+      (players, played.init(players)),
+      num_records=num_records,
+      record_every=record_every,
+    )[1]
 
   return one
 
@@ -293,18 +291,14 @@ def train(
   Raises:
     ValueError: num_steps is not a positive multiple of record_every.
   """
-  if record_every < 1 or num_steps < 1 or num_steps % record_every:
-    raise ValueError(
-      f'num_steps={num_steps} is not a positive multiple of '
-      f'record_every={record_every}.'
-    )
+  num_records = population.count_records(num_steps, record_every)
   sets = [data.load(name) for name in protocol.datasets]
   most = max(len(one.examples) for one in sets)
   points = jnp.stack(
     [np.tile(one.examples, (most // len(one.examples), 1)) for one in sets]
   )
   latents = jax.random.normal(jax.random.key(0), (NUM_SAMPLES, protocol.z_size))
-  one = _player(protocol, method, points, latents, num_steps, record_every)
+  one = _player(protocol, method, points, latents, num_records, record_every)
   by_seed = jax.vmap(one, in_axes=(0, None, 0))
   by_set = jax.jit(jax.vmap(by_seed, in_axes=(None, 0, None)))
   players = starts(protocol, method, seeds)

@@ -51,43 +51,78 @@ def train(
   Raises:
     ValueError: num_steps is not a positive multiple of record_every.
   """
+  num_records = count_records(num_steps, record_every)
+  num_turns = len(method.turns)
+
+  def one(seed):
+    start_key, key = jax.random.split(jax.random.key(seed))
+    players = start(start_key)
+
+    def step(number, carry):
+      turns = [
+        game_of(jax.random.fold_in(key, number * num_turns + turn))
+        for turn in range(num_turns)
+      ]
+      return games.play(method, turns, carry[1], carry[0])[:2]
+
+    (players, _), seen = recorded(
+      step,
+      lambda carry: observe(carry[0]),
+      (players, method.init(players)),
+      num_records=num_records,
+      record_every=record_every,
+    )
+    return seen, players
+
+  seen, players = jax.jit(jax.vmap(one))(jnp.asarray(seeds))
+  return History(jnp.arange(0, num_steps + 1, record_every), seen, players)
+
+
+def count_records(num_steps: int, record_every: int) -> int:
+  """How often one looks after the start.
+
+  Raises:
+    ValueError: num_steps is not a positive multiple of record_every.
+  """
   if record_every < 1 or num_steps < 1 or num_steps % record_every:
     raise ValueError(
       f'num_steps={num_steps} is not a positive multiple of '
       f'record_every={record_every}.'
     )
-  num_turns = len(method.turns)
+  return num_steps // record_every
 
-  def step(carry, number, key):
-    turns = [
-      game_of(jax.random.fold_in(key, number * num_turns + turn))
-      for turn in range(num_turns)
-    ]
-    players, state, _ = games.play(method, turns, carry[1], carry[0])
-    return players, state
 
-  def block(carry, first, key):
-    body = lambda i, carry: step(carry, first + i, key)
+def recorded(
+  step: Callable[[jax.Array, Any], Any],
+  observe: Callable[[Any], Any],
+  carry: Any,
+  *,
+  num_records: int,
+  record_every: int | jax.Array,
+) -> tuple[Any, Any]:
+  """Steps on, and looks at the start and after every `record_every` steps.
+
+  Args:
+    step: `(number, carry) -> carry`.
+    observe: what to record of a carry.
+    carry: at the start.
+    num_records: R.
+    record_every: steps between records.
+
+  Returns:
+    The carry at the end, and `observe`'s tree with a leading axis `[R + 1]`.
+  """
+
+  def block(carry, first):
+    body = lambda i, carry: step(first + i, carry)
     carry = jax.lax.fori_loop(0, record_every, body, carry)
-    return carry, observe(carry[0])
+    return carry, observe(carry)
 
-  def one(seed):
-    start_key, key = jax.random.split(jax.random.key(seed))
-    players = start(start_key)
-    firsts = jnp.arange(0, num_steps, record_every)
-    (players, _), seen = jax.lax.scan(
-      lambda carry, first: block(carry, first, key),
-      (players, method.init(players)),
-      firsts,
-    )
-    first = observe(start(start_key))
-    joined = jax.tree.map(
-      lambda a, b: jnp.concatenate([jnp.asarray(a)[None], b]), first, seen
-    )
-    return joined, players
-
-  seen, players = jax.jit(jax.vmap(one))(jnp.asarray(seeds))
-  return History(jnp.arange(0, num_steps + 1, record_every), seen, players)
+  first = observe(carry)
+  firsts = jnp.arange(num_records) * record_every
+  carry, seen = jax.lax.scan(block, carry, firsts)
+  join = lambda a, b: jnp.concatenate([jnp.asarray(a)[None], b])
+  return carry, jax.tree.map(join, first, seen)
 
 
 def projected(
