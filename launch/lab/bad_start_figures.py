@@ -42,14 +42,7 @@ def overview(outcome: searching.Outcome, out: pathlib.Path) -> result.Figure:
     for loss, offset in (('js', -0.16), ('rs', 0.16)):
       for row, name in enumerate(names):
         _dots(axes, outcome, (rule, name, loss), row + offset, row == 0)
-    axes.axvline(outcome.limit, color='#222222', lw=1, ls='--', label='limit')
-    axes.axvline(
-      outcome.task.floor,
-      color='#222222',
-      lw=1,
-      ls=':',
-      label='real against real',
-    )
+    _levels(axes.axvline, outcome)
     axes.set(xscale='log', xlabel='Frechet distance at the end', title=words)
     axes.set_yticks(range(len(names)), names)
   panels[0, 0].invert_yaxis()
@@ -63,6 +56,13 @@ def overview(outcome: searching.Outcome, out: pathlib.Path) -> result.Figure:
     'that succeeds, an open one a seed that fails; the bar is the median.'
   )
   return drawing.save(drawn, out, _file(outcome, 'overview'), caption)
+
+
+def _levels(line, outcome):
+  """The distances that a run is held against, by axvline or axhline."""
+  style = dict(color='#222222', lw=1)
+  line(outcome.limit, **style, ls='--', label='needed for success')
+  line(outcome.task.floor, **style, ls=':', label='real against real')
 
 
 def _dots(axes, outcome, case, height, labelled):
@@ -104,16 +104,7 @@ def curves(
       _lines(column[0], seen.steps, seen.classes, loss)
       _lines(column[1], seen.steps, seen.distance, loss)
     column[0].axhline(9, color='#222222', lw=1, ls='--')
-    column[1].axhline(
-      outcome.limit, color='#222222', lw=1, ls='--', label='needed for success'
-    )
-    column[1].axhline(
-      outcome.task.floor,
-      color='#222222',
-      lw=1,
-      ls=':',
-      label='real against real',
-    )
+    _levels(column[1].axhline, outcome)
     column[1].set(yscale='log', xlabel='steps of each player')
   panels[0, 0].set(ylabel='classes, of 10', ylim=(-0.4, 10.4))
   panels[1, 0].set_ylabel('Frechet distance')
