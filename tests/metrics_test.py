@@ -1,5 +1,6 @@
 """Metrics against closed forms, scipy's matrix root, and points set by hand."""
 
+import functools
 import warnings
 
 import numpy as np
@@ -83,6 +84,74 @@ def test_frechet_distance_is_zero_to_itself_and_symmetric():
   assert frechet.distance(a, b) == pytest.approx(frechet.distance(b, a))
 
 
+def nuclear(a, b):
+  """The distance of two sets without a covariance or a root.
+
+  trace((cov_a cov_b)^(1/2)) is the sum of the singular values of a b^T, both
+  centred, over sqrt((n - 1) (m - 1)).
+  """
+  gap = a.mean(0) - b.mean(0)
+  a, b = (x - x.mean(0) for x in (a, b))
+  n, m = len(a) - 1, len(b) - 1
+  overlap = np.linalg.svd(a @ b.T, compute_uv=False).sum() / np.sqrt(n * m)
+  return gap @ gap + (a**2).sum() / n + (b**2).sum() / m - 2 * overlap
+
+
+def rectified(count, size, seed):
+  """Like features of a network: from 0 up, few directions, unequal sizes."""
+  rng = np.random.default_rng(seed)
+  mix = np.random.default_rng(9).standard_normal((8, size))
+  x = rng.standard_normal((count, 8)) @ mix + rng.standard_normal((count, size))
+  return np.maximum(x, 0) * np.logspace(-3, 1, size)
+
+
+@pytest.mark.parametrize('offset', [0.0, 1e4])
+@pytest.mark.parametrize(
+  'counts',
+  [(20, 31), (90, 20), (20, 300), (100, 101), (102, 500), (3, 4)],
+  ids=str,
+)
+def test_frechet_distance_of_few_samples_loses_no_digits(counts, offset):
+  # A root of the product is off by 1e-7 where it is singular.
+  a, b = (rectified(n, 100, seed) for seed, n in enumerate(counts))
+  b = 1.1 * b
+  # Of what is left of a and b once they have stood at 1e4.
+  expected = nuclear((a + offset) - offset, (b + offset) - offset)
+  actual = frechet.distance(a + offset, b + offset)
+  assert actual == pytest.approx(expected, rel=1e-9)
+  seen_a, seen_b = (
+    functools.reduce(frechet.update, np.array_split(x + offset, 3), None)
+    for x in (a, b)
+  )
+  actual = frechet.frechet_distance(
+    seen_a.mean, seen_a.covariance, seen_b.mean, seen_b.covariance
+  )
+  assert actual == pytest.approx(expected, rel=1e-9)
+
+
+def test_frechet_distance_with_features_that_never_fire():
+  a, b = rectified(300, 60, 0), rectified(300, 60, 1)
+  a[:, 10:40], b[:, 30:] = 0, 0
+  assert frechet.distance(a, b) == pytest.approx(nuclear(a, b), rel=1e-12)
+
+
+def test_frechet_distance_of_a_spectrum_of_many_decades():
+  axes = rotation(80, 0)
+  rng = np.random.default_rng(0)
+  a = rng.standard_normal((300, 80)) * np.logspace(0, -7, 80) @ axes
+  b = 1.1 * rng.standard_normal((300, 80)) * np.logspace(0, -7, 80) @ axes
+  assert frechet.distance(a, b) == pytest.approx(nuclear(a, b), rel=1e-9)
+
+
+def test_few_samples_are_said_to_be_few():
+  assert frechet.bias_note(65, 64) is None  # 64 deviations may span it all
+  note = frechet.bias_note(64, 64)
+  assert 'rank 63 at most in 64 features' in note and 'biased upwards' in note
+  x = np.random.default_rng(0).standard_normal((65, 64))
+  rank = lambda n: np.linalg.matrix_rank(frechet.moments(x[:n]).covariance)
+  assert (rank(64), rank(65)) == (63, 64)
+
+
 def test_moments_in_pieces_equal_the_whole():
   # float32 holds 1e4 + x to 1e-3 only, so the pieces arrive in float64.
   features = np.random.default_rng(0).standard_normal((1000, 7)) + 1e4
@@ -90,6 +159,26 @@ def test_moments_in_pieces_equal_the_whole():
   for piece in np.split(features, [1, 3, 500, 998]):
     seen = frechet.update(seen, piece)
   assert seen.count == 1000
+  np.testing.assert_allclose(seen.mean, features.mean(0), rtol=1e-14)
+  expected = np.cov((features - 1e4).T)
+  np.testing.assert_allclose(seen.covariance, expected, atol=1e-11)
+
+
+def test_moments_are_taken_in_blocks(monkeypatch):
+  features = np.random.default_rng(0).standard_normal((23, 4))
+  expected = np.cov(features.T)
+  monkeypatch.setattr(frechet, '_BLOCK', 5)
+  seen = frechet.moments(features)
+  assert seen.count == 23
+  np.testing.assert_allclose(seen.mean, features.mean(0), atol=1e-14)
+  np.testing.assert_allclose(seen.covariance, expected, atol=1e-14)
+
+
+def test_moments_of_streams_that_are_merged():
+  features = np.random.default_rng(0).standard_normal((23, 4)) + 1e4
+  parts = (features[:3], features[3:11], features[11:])
+  seen = functools.reduce(frechet.merge, map(frechet.moments, parts))
+  assert seen.count == 23
   np.testing.assert_allclose(seen.mean, features.mean(0), rtol=1e-14)
   expected = np.cov((features - 1e4).T)
   np.testing.assert_allclose(seen.covariance, expected, atol=1e-11)
@@ -117,6 +206,11 @@ def test_frechet_errors_are_in_plain_words():
     frechet.frechet_distance(good, eye, np.zeros(3), np.eye(3))
   with pytest.raises(ValueError, match='mean_b and cov_b must be'):
     frechet.frechet_distance(good, eye, good, np.eye(3))
+  with pytest.raises(ValueError, match='cov_b is not symmetric'):
+    frechet.frechet_distance(good, eye, good, np.array([[1.0, 0.5], [0.0, 1]]))
+  for wrong in (np.diag([1.0, -0.01]), np.array([[1.0, 2.0], [2.0, 1.0]])):
+    with pytest.raises(ValueError, match='cov_a .* not positive semidefinite'):
+      frechet.frechet_distance(good, wrong, good, eye)
   with pytest.raises(ValueError, match='cov_a holds NaN'):
     frechet.frechet_distance(good, eye * np.nan, good, eye)
   with pytest.raises(ValueError, match='2 and of 3 features do not merge'):
