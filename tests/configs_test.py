@@ -10,7 +10,13 @@ import ml_collections
 import numpy as np
 import pytest
 
-from configs import cifar10_icr, cifar10_landscape, digits, toy
+from configs import (
+  cifar10_icr,
+  cifar10_landscape,
+  digits,
+  stacked_digits,
+  toy,
+)
 from gan_jax import build, data, defaults, fields, optimizers, train
 from gan_jax.data import toy as toy_sets
 
@@ -85,6 +91,25 @@ def test_digits_builds():
   assert [penalty.name for penalty in run.setup.penalties] == ['r1']
 
 
+@pytest.mark.parametrize('loss', ['js', 'rs'])
+@pytest.mark.parametrize(
+  ('word', 'penalties'), [('none', []), ('r1', ['r1']), ('r1r2', ['r1', 'r2'])]
+)
+def test_stacked_digits_builds_with_every_choice_of_words(
+  loss, word, penalties
+):
+  config = stacked_digits.get_config(f'{word},{loss}')
+  setup = build.build_setup(config)
+  assert config.loss == {'js': 'nonsaturating', 'rs': 'relativistic'}[loss]
+  assert [penalty.name for penalty in setup.penalties] == penalties
+  # The modes are counted as PacGAN's authors count them.
+  assert config.num_samples == 26_000
+  for player in (setup.generator, setup.discriminator):
+    assert (player.image_size, player.channels) == (16, 3)
+  for documented in (loss, word):
+    assert documented in stacked_digits.get_config.__doc__
+
+
 @pytest.mark.parametrize('words', COMBINATIONS, ids=','.join)
 def test_landscape_builds_with_every_choice_of_words(words):
   net, loss, width, norm = words
@@ -150,6 +175,8 @@ def test_landscape_trains_with_every_choice_of_words(words, tmp_path):
     (toy, 'js,ring8,rs'),
     (toy, 'acgd,cgd'),
     (digits, 'acgd,saturating,alternating'),
+    (stacked_digits, 'js,rs'),
+    (stacked_digits, 'none,r1'),
     (cifar10_icr, 'wgan,js'),
     (cifar10_icr, 'acgd,adam'),
     (cifar10_icr, 'gp,sn'),

@@ -1,5 +1,6 @@
 """Which modes of a mixture samples reach, and how far two point sets differ."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -80,11 +81,36 @@ def covered(counts: np.ndarray, total: int, minimum: float) -> int:
 
 def kl_to_uniform(counts: np.ndarray) -> float:
   """KL(counts / sum || uniform) in nats: 0 if even, log(M) if all in one."""
-  counts = np.asarray(counts, np.float64)
-  if counts.sum() <= 0:
+  return kl(counts, np.ones(np.shape(counts)))
+
+
+def kl(p_counts: np.ndarray, q_counts: np.ndarray) -> float:
+  """KL(p || q) of two histograms, each divided by its sum, in nats.
+
+  Args:
+    p_counts: never negative, `[M]`.
+    q_counts: likewise, `[M]`.
+
+  Returns:
+    0 or more; infinity if q is empty where p is not.
+
+  Raises:
+    ValueError: the shapes differ, or a histogram is empty or negative.
+  """
+  p, q = np.asarray(p_counts, np.float64), np.asarray(q_counts, np.float64)
+  if p.ndim != 1 or p.shape != q.shape:
+    raise ValueError(
+      f'Two histograms must both be [M], got shapes {p.shape} and {q.shape}.'
+    )
+  if not (p.sum() > 0 and q.sum() > 0):
     raise ValueError('An empty histogram has no divergence.')
-  shares = counts[counts > 0] / counts.sum()
-  return max(0.0, float(np.sum(shares * np.log(shares * len(counts)))))
+  if p.min() < 0 or q.min() < 0:
+    raise ValueError('A histogram has no negative counts.')
+  held = p > 0
+  if np.any(q[held] == 0):
+    return math.inf
+  p, q = p[held] / p.sum(), q[held] / q.sum()
+  return max(0.0, float(np.sum(p * np.log(p / q))))
 
 
 def wasserstein_1d(a: np.ndarray, b: np.ndarray) -> float:
