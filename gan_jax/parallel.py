@@ -15,7 +15,7 @@ several processes the first leads: it alone reads and writes the workdir.
 import functools
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -165,6 +165,50 @@ def _replicate(x, sharding):
   return jax.make_array_from_process_local_data(sharding, x, x.shape)
 
 
+class Rows(NamedTuple):
+  """A function of rows, on all devices of this process.
+
+  Attributes:
+    call: host array `[B, ...]` to what the function makes of it; B is a
+      multiple of `devices`.
+    devices: how many there are.
+  """
+
+  call: Callable[[np.ndarray], Any]
+  devices: int
+
+
+def by_rows(function: Callable[[Any, Any], Any], params: Any) -> Rows:
+  """Compiles `function(params, rows)`, whose rows do not know of each other.
+
+  Params are put on each of this process's devices once; rows are divided.
+  """
+  devices = jax.local_devices()
+  auto = (jax.sharding.AxisType.Auto,)
+  mesh = jax.sharding.Mesh(np.array(devices), (AXIS,), axis_types=auto)
+  whole = jax.sharding.NamedSharding(mesh, _P())
+  divided = jax.sharding.NamedSharding(mesh, _P(AXIS))
+  compiled = jax.jit(
+    function,
+    in_shardings=(whole, divided),
+    out_shardings=divided,
+    compiler_options=_compiler_options(),
+  )
+  params = jax.device_put(params, whole)
+  return Rows(lambda rows: compiled(params, rows), len(devices))
+
+
+def in_turn(told: bytes) -> Iterator[bytes]:
+  """Every process's bytes, in all processes, one process after another."""
+  if jax.process_count() == 1:
+    yield told
+    return
+  for process in range(jax.process_count()):
+    speaks = process == jax.process_index()
+    size = _told_by(speaks, len(told).to_bytes(8, 'big'), 8)
+    yield _told_by(speaks, told, int.from_bytes(size, 'big'))
+
+
 def rows(batch_size: int) -> np.ndarray:
   """Numbers of this process's rows in a batch of all processes, `[b]` int32.
 
@@ -260,7 +304,7 @@ def on_leader(function: Callable[[], Any]) -> Any:
       answer = {'value': function()}
     except BaseException as caught:  # Ctrl-C too: the others wait
       error, answer = caught, {'error': str(caught)}
-  answer = json.loads(_tell(json.dumps(answer).encode()))
+  answer = json.loads(tell(json.dumps(answer).encode()))
   if error is not None:
     raise error
   if 'error' in answer:
@@ -306,15 +350,21 @@ def _cooked(raw, like):
   return jax.random.wrap_key_data(raw) if _is_key(like) else raw
 
 
-def _tell(told: bytes) -> bytes:
-  """The first process's bytes in every process."""
+def tell(told: bytes) -> bytes:
+  """The first process's bytes in every process; the others' are not heard."""
   size = _tell_bytes(len(told).to_bytes(8, 'big'), 8)
   return _tell_bytes(told, int.from_bytes(size, 'big'))
 
 
 def _tell_bytes(told: bytes, size: int) -> bytes:
   """The same where all know the size."""
+  return _told_by(is_leader(), told, size)
+
+
+def _told_by(speaks: bool, told: bytes, size: int) -> bytes:
+  """The bytes of the one process that speaks, in every process."""
   buffer = np.zeros(size, np.uint8)
-  if is_leader():
+  if speaks:
     buffer[:] = np.frombuffer(told, np.uint8)
-  return np.asarray(multihost_utils.broadcast_one_to_all(buffer)).tobytes()
+  heard = multihost_utils.broadcast_one_to_all(buffer, is_source=speaks)
+  return np.asarray(heard).tobytes()

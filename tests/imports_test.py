@@ -26,7 +26,7 @@ ARROWS = {
   'augment': set(),
   'models': set(),
   'data': set(),
-  'metrics': set(),
+  'metrics': {'models', 'parallel'},
   'checkpoints': set(),
   'parallel': set(),
   'logs': set(),
@@ -41,7 +41,9 @@ ARROWS = {
   'build': CORE
   | {
     'augment',
+    'evaluate',
     'fields',
+    'metrics',
     'models',
     'data',
     'batch_game',
@@ -49,19 +51,32 @@ ARROWS = {
     'methods',
     'parallel',
   },
-  'evaluate': {'metrics', 'data'},
+  'evaluate': {'metrics', 'data', 'parallel'},
   'generate': CORE
-  | {'models', 'data', 'batch_game', 'step', 'build', 'checkpoints', 'evaluate'}
+  | {'models', 'data', 'batch_game', 'best', 'step', 'build', 'checkpoints'}
   | {'defaults', 'pictures', 'workdir', 'parallel'},
   'divergence': set(),
-  'scribe': {'build', 'checkpoints', 'divergence', 'generate', 'logs'}
+  'signals': set(),
+  'flag_words': set(),
+  'evaluations': {'metrics', 'workdir'},
+  'best': {'checkpoints', 'evaluations', 'metrics', 'workdir'},
+  'measuring': {'batch_game', 'build', 'evaluate', 'evaluations', 'generate', 'metrics'}
   | {'parallel', 'step'},
+  'measure_run': {'best', 'build', 'checkpoints', 'evaluate', 'evaluations'}
+  | {'generate', 'measuring', 'parallel', 'step'},
+  'judge': {'best', 'build', 'checkpoints', 'divergence', 'evaluations'}
+  | {'generate', 'logs', 'measuring', 'step'},
+  'watch': {'best', 'build', 'checkpoints', 'evaluations', 'generate'}
+  | {'measuring', 'signals', 'step', 'workdir'},
+  'scribe': {'build', 'checkpoints', 'divergence', 'generate', 'judge', 'logs'}
+  | {'parallel', 'signals', 'step'},
   'train': CORE
   | {'models', 'data', 'metrics', 'batch_game', 'step', 'build', 'checkpoints'}
-  | {'divergence', 'evaluate', 'generate', 'logs', 'parallel', 'pictures'}
-  | {'scribe', 'workdir'},
+  | {'best', 'divergence', 'evaluations', 'generate', 'logs', 'measuring'}
+  | {'parallel', 'pictures', 'scribe', 'signals', 'workdir'},
   'report': set(),
   'main': {'train', 'generate', 'report', 'checkpoints', 'data', 'parallel'}
+  | {'fields', 'flag_words', 'measure_run', 'measuring', 'signals', 'watch'}
   | {'workdir'},
 }
 DEVICE_WORDS = {'Mesh', 'make_mesh', 'AbstractMesh', 'pmap', 'shard_map'}
@@ -119,7 +134,7 @@ def broken_arrows(tree, path):
   allowed = ARROWS.get(room(path))
   if allowed is None:
     return {f'{room(path)} is not a row of ARROWS'}
-  if path.parts == ('metrics', '__main__.py'):
+  if path.parts in (('metrics', '__main__.py'), ('metrics', 'sources.py')):
     allowed = allowed | {'data'}
   return rooms(tree, path) - allowed
 

@@ -1,12 +1,17 @@
 """A folder of image files."""
 
+import collections
+import dataclasses
 import os
 import pathlib
+import struct
+import zlib
+from typing import NamedTuple
 
 import numpy as np
 
 from gan_jax.data import dataset as dataset_lib
-from gan_jax.data import images
+from gan_jax.data import images, scanning
 
 PREFIX = 'folder:'
 SUFFIXES = ('.jpeg', '.jpg', '.png', '.webp')
@@ -54,6 +59,152 @@ def load(
     return dataset_lib.Dataset(name, source, None, num_classes)
   pixels, labels = images.decode_all(source)
   return dataset_lib.Dataset(name, pixels, labels, num_classes)
+
+
+class Opened(NamedTuple):
+  """A folder whose images are all alike.
+
+  Attributes:
+    dataset: a source, decoded when asked for; no labels.
+    num_grey: how many of its images are stored grey.
+    skipped: images that cannot be read, and why; empty unless asked for.
+  """
+
+  dataset: dataset_lib.Dataset
+  num_grey: int
+  skipped: tuple[str, ...] = ()
+
+
+def open_as_stored(
+  name: str,
+  *,
+  image_size: int | None = None,
+  resize: str = 'square',
+  skip_unreadable: bool = False,
+) -> Opened:
+  """All images below a folder, as `load` has them but of the size they have.
+
+  Where all are grey they have 1 channel; grey ones among others become colour.
+  An alpha channel is dropped if it is opaque.
+
+  Args:
+    name: 'folder:' and the path.
+    image_size: None: all images must be of one size.
+    resize: a name of `images.RESIZE`.
+    skip_unreadable: leaves out the images that cannot be read. All are decoded
+      once more for this.
+
+  Raises:
+    DataError: images cannot be read; names five of them, and counts them. It
+      may also come when a damaged one is decoded.
+    ValueError: no such folder, no images, sizes differ or images are
+      transparent.
+  """
+  root = pathlib.Path(name.removeprefix(PREFIX)).expanduser()
+  files = _find(name, root)
+  seen = [_look(file) for file in files]
+  bad = {i: reason for i, reason in enumerate(seen) if isinstance(reason, str)}
+  if bad or skip_unreadable:
+    bad = unreadable(_source(name, files, (1, 1, 3), 1, resize)) | bad
+  if not skip_unreadable or len(bad) == len(files):
+    refuse(name, bad, len(files))
+  good = [i for i in range(len(files)) if i not in bad]
+  files, seen = [files[i] for i in good], [seen[i] for i in good]
+  _refuse_transparent(name, files, seen)
+  width, height = image_size or 0, image_size or 0
+  if image_size is None:
+    width, height = _one_size(name, files, seen)
+  channels = 1 if all(one.grey for one in seen) else 3
+  shape = (height, width, channels)
+  dataset = _source(name, files, shape, image_size, resize)
+  skipped = tuple(bad[i] for i in sorted(bad))
+  return Opened(dataset, sum(one.grey for one in seen), skipped)
+
+
+def unreadable(dataset: dataset_lib.Dataset) -> dict[int, str]:
+  """Numbers of a source's images that cannot be decoded, and why."""
+  # To one pixel: whatever their size is, it is not asked for here.
+  source = dataclasses.replace(dataset.examples, image_size=1, shape=(1, 1, 3))
+  return scanning.unreadable(dataset._replace(examples=source))
+
+
+def refuse(name: str, bad: dict[int, str], total: int) -> None:
+  """Raises DataError for images that cannot be read, if there are any."""
+  advice = 'Remove them, put them right, or leave them out (skip_unreadable).'
+  scanning.refuse(name, [bad[i] for i in sorted(bad)], total, advice)
+
+
+def _source(name, files, shape, image_size, resize) -> dataset_lib.Dataset:
+  read = lambda indices: [_read(files[i], None, i) for i in indices]
+  source = images.ImageSource(name, len(files), read, shape, image_size, resize)
+  return dataset_lib.Dataset(name, source)
+
+
+class _Seen(NamedTuple):
+  """What the head of a file says."""
+
+  size: tuple[int, int]  # width, height
+  grey: bool
+  transparent: bool
+
+
+def _look(file: pathlib.Path) -> _Seen | str:
+  """The head of a file, or why it cannot be read."""
+  from PIL import Image
+
+  try:
+    with Image.open(file) as image:
+      if image.mode.startswith(('I', 'F')):
+        return f'{file} (its mode is {image.mode!r}, not 8 bits a channel)'
+      grey = image.mode in ('1', 'L', 'LA', 'La')
+      return _Seen(image.size, grey, _transparent(image))
+  except Image.UnidentifiedImageError:  # names the file once more
+    return f'{file} (it is no image that Pillow knows)'
+  except (
+    # All that Pillow has been seen to raise on damaged files.
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+  ) as error:
+    return f'{file} ({error})'
+
+
+def _transparent(image) -> bool:
+  if not (image.mode.lower().endswith('a') or 'transparency' in image.info):
+    return False
+  lowest, _ = image.convert('RGBA').getchannel('A').getextrema()
+  return lowest < 255
+
+
+def _refuse_transparent(name, files, seen) -> None:
+  which = [file for file, one in zip(files, seen, strict=True) if one[2]]
+  if which:
+    raise ValueError(
+      f'{len(which)} of {len(files)} images of {name!r} are transparent, the '
+      f'first is {str(which[0])!r}. Put them on a background: what is behind '
+      'transparent pixels is not meant to be seen.'
+    )
+
+
+def _one_size(name, files, seen) -> tuple[int, int]:
+  sizes = collections.Counter(one.size for one in seen)
+  if len(sizes) == 1:
+    return seen[0].size
+  example = {one.size: file for file, one in zip(files, seen, strict=True)}
+  shown = ', '.join(
+    f'{count} of {size[0]} x {size[1]} (as {str(example[size])!r})'
+    for size, count in sizes.most_common(2)
+  )
+  others = len(seen) - sum(count for _, count in sizes.most_common(2))
+  raise ValueError(
+    f'The images of {name!r} differ in size (width x height): {shown}'
+    f'{f", and {others} of other sizes" if others else ""}. Give image_size, '
+    'and all are resized to squares of it.'
+  )
 
 
 def _find(name: str, root: pathlib.Path) -> list[pathlib.Path]:

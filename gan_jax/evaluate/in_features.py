@@ -1,0 +1,174 @@
+"""Images against images in the features of a net, in bounded memory."""
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+from absl import logging
+
+from gan_jax import data, parallel
+from gan_jax.evaluate import samples
+from gan_jax.metrics import collect, compare, intra_class, nets, reference
+
+if TYPE_CHECKING:
+  from gan_jax.evaluate.measure import Settings
+
+
+class Task(NamedTuple):
+  """What is measured of one generator; fields as `evaluate` takes them.
+
+  Attributes:
+    sample: (seed, n) -> images.
+    sample_class: (seed, n, label) -> images of a class; None without labels.
+    dataset: the real images.
+    split: of the data set.
+    num_samples: in all.
+    seeds: the seed and the number of this draw.
+    settings: which net and metrics.
+    alone: whether no other process takes part.
+  """
+
+  sample: samples.Sample
+  sample_class: Callable[[int, int, int], np.ndarray] | None
+  dataset: data.Dataset
+  split: str
+  num_samples: int
+  seeds: list[int]
+  settings: 'Settings'
+  alone: bool
+
+
+def measure(task: Task) -> dict[str, Any]:
+  """Entries of `settings.comparison.metrics`; see `evaluate`."""
+  settings = task.settings
+  net = nets.load(
+    settings.features, weights=settings.weights, resize=settings.resize
+  )
+  task = task._replace(alone=task.alone or jax.process_count() == 1)
+  wanted = settings.comparison.metrics
+  compare.check(settings.comparison, net)
+  rest = tuple(name for name in wanted if name != compare.INTRA_CLASS)
+  entries = _entries(_with_metrics(task, rest), net) if rest else {}
+  if compare.INTRA_CLASS in wanted:
+    entries[compare.INTRA_CLASS] = _intra_class(task, net)
+  return {name: entries[name] for name in wanted}
+
+
+def _with_metrics(task, metrics):
+  comparison = task.settings.comparison._replace(metrics=metrics)
+  return task._replace(settings=task.settings._replace(comparison=comparison))
+
+
+def _entries(task, net):
+  settings, dataset = task.settings.comparison, task.dataset
+  plan = compare.plan_of_fake(task.num_samples, settings)
+  available = len(dataset.examples)
+  compare.check_counts(task.num_samples, available, net, settings)
+  real = _real(task, net)
+  shape = samples.image_shape(dataset)
+  stream = samples.stream(
+    task.sample, shape, task.num_samples, task.seeds, alone=task.alone
+  )
+  fake = _together(collect.collect(stream, net, plan), task.alone)
+  entries = compare.compare(fake, real, net, settings)
+  for entry in entries.values():
+    entry['protocol'] |= {
+      'real': f'{dataset.name}, split {task.split}',
+      'samples': 'rounded to 8 bits',
+    }
+  return entries
+
+
+def _intra_class(task, net):
+  """The Frechet distance within each class, averaged over classes."""
+  dataset = task.dataset
+  if task.sample_class is not None and dataset.labels is None:
+    raise ValueError(
+      f'metrics={compare.INTRA_CLASS!r} needs labels; {dataset.name!r} has '
+      'none, or is read as a stream.'
+    )
+  classes = dataset.num_classes if task.sample_class is not None else 0
+  per_class = task.num_samples // max(classes, 1)
+
+  def distance(label):
+    chosen = np.flatnonzero(dataset.labels == label)
+    one = _with_metrics(task, ('frechet',))._replace(
+      sample=functools.partial(task.sample_class, label=label),
+      dataset=data.subset(dataset, chosen),
+      num_samples=per_class,
+      # Latents of their own for each class.
+      seeds=[*task.seeds, label + 1],
+    )
+    return _entries(one, net)['frechet']
+
+  counts = []
+  if classes:
+    counts = np.bincount(dataset.labels, minlength=classes)
+  return intra_class.intra_class(distance, counts, num_classes=classes)
+
+
+def _real(task, net):
+  """The statistics of the data set, from the cache where they are there."""
+  dataset, settings = task.dataset, task.settings
+  available = len(dataset.examples)
+  plan = compare.plan_of_real(available, task.num_samples, settings.comparison)
+  first, last = _share(available, task.alone)
+
+  def compute():
+    batches = data.scan(dataset, start=first, stop=last)
+    stream = (collect.Batch(*batch) for batch in batches)
+    return _together(collect.collect(stream, net, plan), task.alone)
+
+  key = reference.key_of(net, plan, fingerprint=data.fingerprint(dataset))
+  cached = functools.partial(
+    reference.cached, key=key, folder=settings.cache, say=logging.info
+  )
+  return cached(compute) if task.alone else _of_all(cached, compute)
+
+
+def _of_all(cached, compute):
+  """As `cached(compute)`, by the first process's cache.
+
+  All processes compute or none, for they meet there.
+  """
+  kept = []
+
+  def look_up():
+    try:
+      kept.append(cached(_not_kept))
+    except LookupError:
+      return False
+    return True
+
+  if parallel.on_leader(look_up):
+    dumped = reference.dump(kept[0]) if kept else b''
+    return reference.load(parallel.tell(dumped))
+  whole = compute()
+  if parallel.is_leader():
+    cached(lambda: whole)
+  return whole
+
+
+def _not_kept():
+  raise LookupError
+
+
+def _share(count, alone):
+  """The first and last + 1 of the images that this process looks at."""
+  if alone:
+    return 0, count
+  process, processes = jax.process_index(), jax.process_count()
+  return process * count // processes, (process + 1) * count // processes
+
+
+def _together(part, alone):
+  """The parts of all processes as one, in each of them."""
+  if alone:
+    return part
+  whole = None
+  for told in parallel.in_turn(reference.dump(part)):
+    other = reference.load(told)
+    whole = other if whole is None else collect.merge(whole, other)
+  return whole

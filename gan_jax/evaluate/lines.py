@@ -1,0 +1,122 @@
+"""Numbers as lines for a terminal."""
+
+from typing import Any
+
+from gan_jax.evaluate import stacked_digits
+from gan_jax.metrics import compare
+
+_BAR = 40
+
+
+def describe(numbers: dict[str, Any]) -> list[str]:
+  """What `evaluate` returned, as lines for a terminal."""
+  lines = [
+    f'{numbers["num_samples"]} samples (seed {numbers["seed"]}) against '
+    f'{numbers["dataset"]}, split {numbers["split"]}'
+  ]
+  if 'classes' in numbers:
+    lines += _describe_classes(numbers['classes'], numbers['classifier'])
+  if 'modes' in numbers:
+    lines += _describe_modes(numbers['modes'])
+  if stacked_digits.METRIC in numbers:
+    lines += stacked_digits.describe(numbers[stacked_digits.METRIC])
+  for name, entry in numbers.items():
+    if not isinstance(entry, dict) or name == stacked_digits.METRIC:
+      continue
+    if 'value' in entry:
+      lines.append(_describe_value(name, entry))
+  return lines + _how(numbers)
+
+
+def _how(numbers):
+  """What stands behind numbers in the features of a net."""
+  protocols = [e['protocol'] for e in numbers.values() if isinstance(e, dict)]
+  protocols = [p for p in protocols if 'image_shape' in p]
+  if not protocols:
+    return []
+  named = {'features': 'features', 'resize': 'resize', 'weights': 'weights'}
+  first = protocols[0]
+  parts = [f'{title} {first[k]}' for k, title in named.items() if k in first]
+  notes = {p['note'] for p in protocols if 'note' in p}
+  size = 'x'.join(map(str, first['image_shape']))
+  return [f'by: {", ".join(parts)}, images {size}', *sorted(notes)]
+
+
+def _describe_classes(classes, classifier):
+  lines = [f'classes covered: {classes["covered"]}/{classes["total"]}']
+  counts = [*classes['histogram'], classes['no_digit']]
+  names = [*(str(i) for i in range(classes['total'])), 'none']
+  lines += _histogram(names, counts)
+  protocol = classes['protocol']
+  return [
+    *lines,
+    f'smallest share: {classes["smallest_share"]:.1%} (a class counts from '
+    f'{protocol["minimum_share"]:.0%})',
+    f'classifier {protocol["classifier"]}: held-out accuracy '
+    f'{classifier["accuracy"]:.1%}',
+  ]
+
+
+def _describe_modes(entry):
+  protocol = entry['protocol']
+  lines = [f'modes covered: {entry["covered"]}/{entry["total"]}']
+  lines += _histogram(map(str, range(entry['total'])), entry['histogram'])
+  return [
+    *lines,
+    f'within {protocol["radius_in_std"]:g} std of a centre: '
+    f'{entry["high_quality"]:.1%} (real: {entry["high_quality_real"]:.1%})',
+    f'KL of the histogram to uniform: {entry["kl_to_uniform"]:.4f} '
+    f'(real: {entry["kl_to_uniform_real"]:.4f})',
+  ]
+
+
+def _describe_value(name, entry):
+  """One number, what real examples reach, and the counts of both."""
+  protocol = entry['protocol']
+  spread = ''
+  if entry.get('std_over_draws') is not None:
+    spread = (
+      f' +- {entry["std_over_draws"]:.2g} over {len(entry["draws"])} draws'
+    )
+  return (
+    f'{_title(name, protocol)}: {entry["value"]:.4g}{spread} '
+    f'({_floor(entry)}; {_counts(protocol)})'
+  )
+
+
+def _title(name, protocol):
+  title = _TITLES.get(name) or compare.title(name, protocol)
+  if title.isupper() or 'features' not in protocol:
+    return title
+  return f'{title} in {protocol["features"]}'
+
+
+_TITLES = {'sliced_wasserstein': 'sliced Wasserstein-1 distance'}
+
+
+def _floor(entry):
+  floor = entry.get('real_against_real')
+  if floor is None:
+    return f'no floor: {entry.get("floor_note", "too few real images")}'
+  spread = ''
+  if 'real_against_real_std' in entry:
+    spread = f' +- {entry["real_against_real_std"]:.2g}'
+  return f'real against real: {floor:.4g}{spread}'
+
+
+def _counts(protocol):
+  count = protocol['count']
+  if 'halvings' in protocol:
+    return f'{count} against {count}, mean of {protocol["halvings"]} halvings'
+  text = f'{count} against {protocol["count_reference"]} real'
+  side = protocol.get('count_floor')
+  return text if side is None else f'{text}, floor {side} against {side}'
+
+
+def _histogram(names, counts):
+  total, largest = sum(counts), max(*counts, 1)
+  return [
+    f'{name:>6} {count / total:6.1%} '
+    f'{"#" * round(_BAR * count / largest)}'.rstrip()
+    for name, count in zip(names, counts, strict=True)
+  ]

@@ -1,0 +1,178 @@
+"""Numbers stand beside their floor, carry their protocol, or are refused."""
+
+import json
+
+import numpy as np
+import pytest
+
+from gan_jax.metrics import collect, compare
+from gan_jax.metrics.feature_net import FeatureNet, Output
+
+SIZE = 4
+
+
+def net(num_classes=0):
+  """Features are the four pixels of the first channel."""
+
+  def apply(params, x):
+    del params
+    features = x[..., 0].reshape(len(x), -1).astype(np.float32)
+    return Output(features, features[:, :num_classes] if num_classes else None)
+
+  return FeatureNet('four', SIZE, num_classes, apply, (), on_host=True)
+
+
+def images(count, low, high, seed=0):
+  rng = np.random.default_rng(seed)
+  return rng.integers(low, high, (count, 2, 2, 3)).astype(np.uint8)
+
+
+def collected(x, plan, features=None):
+  batch = collect.Batch(x, np.arange(len(x)))
+  return collect.collect([batch], features or net(), plan)
+
+
+def both(fake, real, settings, features=None):
+  features = features or net()
+  return compare.compare(
+    collected(fake, compare.plan_of_fake(len(fake), settings), features),
+    collected(
+      real, compare.plan_of_real(len(real), len(fake), settings), features
+    ),
+    features,
+    settings,
+  )
+
+
+def test_a_shift_of_all_features_by_a_constant():
+  # Equal covariances, means apart by 7 in each of four features: 4 * 49.
+  real = images(600, 0, 200)
+  entry = both(real + 7, real, compare.Settings())['frechet']
+  assert entry['value'] == pytest.approx(4 * 49, rel=1e-9)
+  # Disjoint halves of one set are near, but never at 0.
+  assert 0 < entry['real_against_real'] < 4 * 49 / 2
+  assert entry['protocol'] == {
+    'features': 'four',
+    'feature_size': 4,
+    'image_shape': [2, 2, 3],
+    'count': 600,
+    'count_reference': 600,
+    'count_floor': 300,
+    'halves_seed': 2020,
+  }
+
+
+def test_a_reference_of_some_images_and_its_floor_have_one_size():
+  real = images(600, 0, 200)
+  settings = compare.Settings(reference=100)
+  entry = both(images(100, 0, 200, seed=1), real, settings)['frechet']
+  counts = {k: v for k, v in entry['protocol'].items() if 'count' in k}
+  assert set(counts.values()) == {100} and len(counts) == 3
+  # Samples from the same distribution meet the floor, within its spread.
+  assert 0.2 < entry['value'] / entry['real_against_real'] < 5
+  with pytest.raises(ValueError, match=r'reference=301 .* at most 300'):
+    compare.plan_of_real(600, 100, compare.Settings(reference=301))
+
+
+def test_every_metric_of_samples_as_good_as_the_data():
+  settings = compare.Settings(metrics=tuple(compare.METRICS), splits=2)
+  numbers = both(
+    images(250, 0, 200, seed=5), images(600, 0, 200), settings, net(3)
+  )
+  assert list(numbers) == list(compare.METRICS)
+  for name in ('precision', 'recall', 'coverage', 'prd_precision'):
+    assert numbers[name]['value'] > 0.75, name
+    near = abs(numbers[name]['value'] - numbers[name]['real_against_real'])
+    assert near < 0.15, name
+    # 600 real images make two sets of as many as the samples.
+    protocol = numbers[name]['protocol']
+    assert protocol['count'] == protocol['count_reference'] == 250
+  # The kernel is about 1e12 at pixels of 100.
+  assert abs(numbers['kernel']['value']) < 1e11
+  assert json.loads(json.dumps(numbers)) == numbers
+
+
+def test_samples_of_half_the_range_have_precision_and_lack_recall():
+  settings = compare.Settings(metrics=('precision', 'recall', 'coverage'))
+  numbers = both(images(300, 0, 100), images(600, 0, 200), settings)
+  assert numbers['precision']['value'] > 0.9
+  assert numbers['recall']['value'] < 0.4
+  assert numbers['coverage']['value'] < 0.4
+
+
+def test_too_few_images_are_refused_or_noted():
+  few, many = images(4, 0, 200), images(600, 0, 200)
+  with pytest.raises(ValueError, match=r'4 samples against 600 .* 4 features'):
+    both(few, many, compare.Settings())
+  entry = both(few, many, compare.Settings(few=True))['frechet']
+  assert 'rank' in entry['protocol']['note']
+  # Enough samples, but the floor's halves would be too small: no floor.
+  entry = both(images(50, 0, 200), images(8, 0, 200), compare.Settings())
+  assert entry['frechet']['real_against_real'] is None
+  assert entry['frechet']['floor_note']
+
+
+@pytest.mark.parametrize(
+  ('settings', 'words'),
+  [
+    (dict(metrics=('fid',)), r"metrics='fid' is not one of \['frechet'"),
+    (dict(metrics=()), 'metrics is empty'),
+    (dict(metrics=('inception_score',)), "features='four' has no logits"),
+    (dict(splits=0), 'splits=0 must be at least 1'),
+    (dict(keep=0), 'keep=0 must be at least 1'),
+    (dict(reference=-1), 'reference=-1'),
+  ],
+)
+def test_settings_that_no_images_could_meet(settings, words):
+  with pytest.raises(ValueError, match=words):
+    compare.check(compare.Settings(**settings), net())
+
+
+def test_images_of_different_sizes():
+  settings = compare.Settings()
+  tall = np.zeros((50, 4, 1, 3), np.uint8)
+  fake = collected(tall, compare.plan_of_fake(50, settings))
+  real = collected(images(50, 0, 9), compare.plan_of_real(50, 50, settings))
+  with pytest.raises(ValueError, match=r'\(4, 1, 3\) .* \(2, 2, 3\)'):
+    compare.compare(fake, real, net(), settings)
+
+
+def entry(value, **protocol):
+  return {'value': value, 'protocol': protocol}
+
+
+def test_draws_are_averaged_with_their_deviation():
+  draws = [{'frechet': entry(value, count=5)} for value in (1.0, 2.0, 6.0)]
+  merged = compare.over_draws(draws)['frechet']
+  assert merged['value'] == 3.0
+  assert merged['draws'] == [1.0, 2.0, 6.0]
+  # Deviations -2, -1, 3: 14 / 2.
+  assert merged['std_over_draws'] == pytest.approx(7**0.5)
+  assert compare.over_draws(draws[:1]) == draws[0]
+
+
+def test_numbers_of_different_protocols_are_not_merged():
+  draws = [{'frechet': entry(1.0, count=n)} for n in (5, 6)]
+  with pytest.raises(ValueError, match='differ in their protocols'):
+    compare.over_draws(draws)
+  assert not compare.same_protocol([d['frechet'] for d in draws])
+  assert compare.same_protocol([draws[0]['frechet']] * 2)
+
+
+def test_which_value_is_better():
+  assert compare.better('frechet', 1.0, 2.0)
+  assert not compare.better('frechet', 2.0, 1.0)
+  assert compare.better('coverage', 2.0, 1.0)
+  assert compare.better('sliced_wasserstein', 1.0, 2.0)
+  for metric in ('frechet', 'coverage'):
+    assert not compare.better(metric, float('nan'), 1.0)
+    assert compare.better(metric, 1.0, float('nan'))
+    assert not compare.better(metric, 1.0, 1.0)
+
+
+def test_fid_is_said_of_one_network_and_its_weights_only():
+  of = lambda **protocol: compare.title('frechet', protocol)
+  inception = dict(features='inception-v3-fid-2048')
+  assert of(**inception, weights='6726825d0af5f729') == 'FID'
+  assert of(**inception, weights='00112233') == 'Frechet distance'
+  assert of(features='efficientnet-lite0') == 'Frechet distance'
