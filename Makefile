@@ -34,13 +34,17 @@ test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 -m slow --ignore=tests/processes_test.py
 	$(BIN)/python -m pytest -m slow tests/processes_test.py
 
-# In an environment of its own: the committed fixtures are PyTorch's answers.
+# In an environment of its own: the committed fixtures are PyTorch's answers, and
+# features and scores are those of the codes that everybody uses. By its path:
+# torch-fidelity installs a package `tests`.
 test-torch: .venv-torch/.installed
-	.venv-torch/bin/python -m tests.make_torch_fixtures --check
+	PYTHONPATH=. .venv-torch/bin/python tests/make_torch_fixtures.py --check
+	.venv-torch/bin/python -m pytest tests/torch_*_test.py
 
-.venv-torch/.installed: Makefile
+.venv-torch/.installed: Makefile pyproject.toml
 	$(PYTHON) -m venv .venv-torch
-	.venv-torch/bin/python -m pip install --quiet numpy $(TORCH)
+	.venv-torch/bin/python -m pip install --quiet --upgrade pip
+	.venv-torch/bin/python -m pip install --quiet -e '.[train,fidelity]' pytest $(TORCH)
 	touch $@
 
 lint: $(INSTALLED)

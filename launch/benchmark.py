@@ -6,8 +6,9 @@ python -m launch.benchmark [--only=loop,scan] [--rounds=10] [--data_dir=DIR]
 Each benchmark interleaves its two sides, so that a machine whose speed drifts
 slows both; the ratio of each round is taken, and the median over rounds is held
 against the ratio required. Exit code 1 if one falls short. The rows against
-PyTorch (torch_*, and acgd_* against its package CGDs) need the extra `bench`;
-without it they are skipped.
+PyTorch (torch_*, and acgd_* against its package CGDs) need the extra `bench`,
+those against torch-fidelity (inception_*) the extra `fidelity`; without they
+are skipped.
 """
 
 import argparse
@@ -25,7 +26,7 @@ import numpy as np
 
 from configs import cifar10_landscape
 from gan_jax import defaults
-from launch import benchmark_sides
+from launch import benchmark_sides, feature_sides
 
 
 class Benchmark(NamedTuple):
@@ -36,12 +37,14 @@ class Benchmark(NamedTuple):
     required: smallest ratio that passes.
     sides: `() -> (ours, other)`.
     flops: `() -> ` those of a step's products, or None.
+    unit: of both speeds.
   """
 
   what: str
   required: float
   sides: Callable[[], benchmark_sides.Sides]
   flops: Callable[[], int] | None = None
+  unit: str = 'steps/s'
 
 
 def _dc_config():
@@ -73,7 +76,7 @@ def benchmarks(
     sides = functools.partial(benchmark_sides.cifar10_sides, data_dir)
     rows['loop_cifar10'] = Benchmark(what, 0.95, sides)
   rows |= _scan_rows() | _torch_rows(precision) | _acgd_rows(precision)
-  return rows | _cpu_rows()
+  return rows | _inception_rows(precision) | _cpu_rows()
 
 
 def _scan_rows():
@@ -151,6 +154,18 @@ def _acgd_rows(precision):
   return rows
 
 
+def _inception_rows(precision):
+  return {
+    f'inception_{size}': Benchmark(
+      f'features and logits of {size} x {size} images: ours / torch-fidelity',
+      0.8 if jax.default_backend() == 'cpu' else 2.0,
+      functools.partial(feature_sides.sides, size, precision == 'tf32'),
+      unit='images/s',
+    )
+    for size in (32, 256)
+  }
+
+
 def _cpu_rows():
   if jax.default_backend() != 'cpu':
     return {}
@@ -176,7 +191,7 @@ def measure(benchmark: Benchmark, rounds: int, peak_tflops: float = 0) -> bool:
     f'{benchmark.what}: {median:.3f} (spread {ratios.min():.3f} to '
     f'{ratios.max():.3f}, {rounds} rounds; required {benchmark.required}) '
     f'{"ok" if passed else "TOO SLOW"}\n'
-    f'  medians: {medians[0]:.4g} and {medians[1]:.4g} steps/s; '
+    f'  medians: {medians[0]:.4g} and {medians[1]:.4g} {benchmark.unit}; '
     f'fastest rounds: {best[0]:.4g} and {best[1]:.4g}'
   )
   if benchmark.flops is not None:
@@ -248,18 +263,27 @@ def _run(rows, flags):
   for name, row in rows.items():
     missing = _missing(name)
     if missing:
-      print(f"{name}: skipped, needs {missing}: pip install -e '.[bench]'")
+      print(f'{name}: skipped, needs {missing}')
       continue
     passed &= measure(row, flags.rounds, flags.peak_tflops)
   return 0 if passed else 1
 
 
+# First part of a row's name -> the extra and the packages that it needs.
+_NEEDS = dict(
+  torch=('bench', ('torch',)),
+  acgd=('bench', ('torch', 'CGDs')),
+  inception=('fidelity', ('torch', 'torchvision', 'torch_fidelity')),
+)
+
+
 def _missing(name):
-  """The package that a row needs and that is not here, or ''."""
-  needed = dict(torch=('torch',), acgd=('torch', 'CGDs'))
-  for package in needed.get(name.split('_')[0], ()):
+  """What a row needs and that is not here, with the command for it, or ''."""
+  extra, packages = _NEEDS.get(name.split('_')[0], ('', ()))
+  for package in packages:
     if not importlib.util.find_spec(package):
-      return dict(torch='PyTorch', CGDs='CGDs')[package]
+      called = dict(torch='PyTorch').get(package, package.replace('_', '-'))
+      return f"{called}: pip install -e '.[{extra}]'"
   return ''
 
 

@@ -1,10 +1,10 @@
 """Writes tests/fixtures/*.npz: what our networks, written in PyTorch, answer.
 
-python -m tests.make_torch_fixtures            writes them
-python -m tests.make_torch_fixtures --check    names those that PyTorch answers
+python tests/make_torch_fixtures.py            writes them
+python tests/make_torch_fixtures.py --check    names those that PyTorch answers
                                                otherwise, and exits with 1 then
 
-Needs PyTorch and numpy only. Weights and inputs are not stored: they are
+Run it in the checkout with PYTHONPATH=. set. Needs PyTorch and numpy only. Weights and inputs are not stored: they are
 functions of names and shapes here, for this script and for the tests alike. The
 file of an architecture has for each of its cases
 

@@ -76,10 +76,14 @@ def allowed(path):
   folder, *_, name = path.parts
   if folder == 'launch' and path.parts[1].startswith(PYTORCH):
     return declared('bench')
+  if path.parts[:2] == ('launch', 'feature_sides.py'):
+    return declared('fidelity')
   if path.parts[:2] == ('launch', 'lab'):
     return declared('theory')
   if name == 'make_torch_fixtures.py':
     return declared('dev', 'bench')
+  if folder == 'tests' and name.startswith('torch_'):
+    return declared('dev', 'fidelity')
   if folder == 'tests':
     return declared('dev')
   if folder == 'gan_jax' and path.parts[1].removesuffix('.py') in ALONE:
@@ -116,7 +120,10 @@ def test_every_import_is_declared_where_it_is_needed():
     ('gan_jax/data/tfds_prepare.py', 'import tensorflow', set()),
     ('gan_jax/models/cnn.py', 'import torch', {'torch'}),
     ('launch/benchmark.py', 'import pytest', {'pytest'}),
+    ('launch/feature_sides.py', 'import torch_fidelity, pytorch_fid', set()),
     ('tests/x_test.py', 'import equinox, flax, diffrax', {'diffrax'}),
+    ('tests/x_test.py', 'import torch_fidelity', {'torch-fidelity'}),
+    ('tests/torch_x_test.py', 'import torch_fidelity', set()),
   ],
 )
 def test_an_undeclared_import_is_seen(path, line, missing):
@@ -198,7 +205,7 @@ def test_only_the_core_and_its_needs_are_installed(installed):
   )
   found = {normal(name) for name in found}
   assert {'gan-jax', 'jax', 'jaxlib', 'optax', 'chex'} <= found
-  extras = declared('train', 'prepare', 'bench', 'dev') - declared()
+  extras = declared('train', 'prepare', 'bench', 'fidelity', 'dev') - declared()
   assert not found & (extras - CORE_BRINGS)
 
 

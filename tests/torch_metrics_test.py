@@ -106,6 +106,10 @@ def test_kernel_distance(counts):
 
 def test_kernel_distance_takes_the_settings_of_torch_fidelity():
   a, b = features(60, 8, 0), features(70, 8, 1, 1.1)
+  kind = dict(degree=2, gamma=0.1, coef0=3.0)
+  # Version 0.4 has other names for them; each leaves the other's aside.
+  named = {f'kid_{name}': value for name, value in kind.items()}
+  named |= {f'kid_kernel_poly_{name}': value for name, value in kind.items()}
   theirs = metric_kid.kid_features_to_metric(
     in_float64(a),
     in_float64(b),
@@ -113,12 +117,10 @@ def test_kernel_distance_takes_the_settings_of_torch_fidelity():
     kid_subsets=3,
     kid_subset_size=50,
     rng_seed=7,
-    kid_degree=2,
-    kid_gamma=0.1,
-    kid_coef0=3.0,
+    **named,
   )
   mean, _ = kernel.kernel_distance(
-    a, b, subsets=3, subset_size=50, seed=7, degree=2, gamma=0.1, coef0=3.0
+    a, b, subsets=3, subset_size=50, seed=7, **kind
   )
   expected = theirs['kernel_inception_distance_mean']
   assert mean == pytest.approx(expected, rel=1e-9)
