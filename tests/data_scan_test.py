@@ -346,3 +346,27 @@ def test_other_arrays_are_refused(tmp_path, name, saved, words):
     save(tmp_path / name.partition(':')[0], saved)
   with pytest.raises(ValueError, match=words):
     arrays.load(f'{tmp_path}/{name}')
+
+
+@pytest.mark.parametrize(
+  ('link', 'target'),
+  [('here/again', '.'), ('here/above', '..'), ('there/back', '../here')],
+)
+def test_a_link_that_leads_back_is_not_followed(tmp_path, link, target):
+  here = write(tmp_path / 'here', IMAGES[:2])
+  write(tmp_path / 'there', IMAGES[2:5])
+  # Another folder is: its images are meant to be here.
+  (here / 'other').symlink_to('../there')
+  (tmp_path / link).symlink_to(target)
+  assert len(as_source(here).examples) == 5
+
+
+def test_images_of_kinds_that_are_not_read_are_refused_or_skipped(pictures):
+  count = len(IMAGES)
+  for name in ('b.bmp', 'c.TIF', 'notes.txt'):
+    (pictures / name).write_bytes(b'')
+  words = rf'2 of {count + 2} images .*b\.bmp \(no \.bmp is read\)'
+  with pytest.raises(data.DataError, match=words):
+    opened(pictures)
+  found = opened(pictures, skip_unreadable=True)
+  assert len(found.dataset.examples) == count and len(found.skipped) == 2

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from gan_jax import data, evaluate
-from gan_jax.metrics import compare
+from gan_jax.evaluate import in_features
+from gan_jax.metrics import collect, compare
 
 # 192 features: pixels averaged to 8 x 8, in [-1, 1].
 PIXELS = evaluate.Settings(features='pixels')
@@ -46,6 +47,7 @@ def test_samples_one_grey_level_brighter():
   assert lines[1].startswith('Frechet distance in pixels-8x8: 0.01181 (real ag')
   assert '450 against 450 real, floor 225 against 225' in lines[1]
   assert lines[2] == 'by: features pixels-8x8, images 8x8x3'
+  assert lines[3].endswith('225 samples and a reference of 225.')
 
 
 def test_a_source_counts_like_an_array(monkeypatch):
@@ -179,6 +181,7 @@ def test_stacked_digits_cover_their_modes():
   assert abs(entry['covered'] - 393) < 40 > abs(entry['covered_real'] - 393)
   lines = '\n'.join(evaluate.describe(numbers))
   assert f'modes covered: {entry["covered"]}/1000' in lines
+  assert entry['protocol']['image_shape'] == [16, 16, 3]
   # One image again and again.
   single = measure(chosen[:1])['stacked_modes']
   assert single['covered'] == 1
@@ -219,3 +222,56 @@ def test_points_have_no_features():
       seed=0,
       settings=PIXELS,
     )
+
+
+def test_of_several_draws_the_lines_show_means_or_say_which():
+  singles = data.load('stacked_digits')
+  dataset = data.subset(singles, np.arange(20))
+  turns = iter((1, 9, 1, 9))
+
+  def sample(seed, n):
+    del seed
+    return dataset.examples[np.arange(n) % next(turns)] / 127.5 - 1
+
+  numbers = evaluate.evaluate(sample, dataset, num_samples=9, seed=0, draws=2)
+  lines = evaluate.describe(numbers)
+  one, nine = numbers['stacked_modes']['draws']
+  assert one == 1 < nine
+  assert lines[1].startswith(f'modes covered: {(1 + nine) / 2:g} +- ')
+  assert lines[2] == 'the first of 2 draws:'
+
+
+@pytest.mark.parametrize('fault', [ValueError, RuntimeError])
+def test_where_one_process_fails_all_do(monkeypatch, fault):
+  # Two processes that take turns: the second's words come from the first's run.
+  told = []
+
+  def hear(mine):
+    told.append(mine)
+    return [*told]
+
+  monkeypatch.setattr(in_features.parallel, 'in_turn', hear)
+
+  def diverged():
+    raise fault('the generator has diverged')
+
+  with pytest.raises(fault, match='^the generator has diverged'):
+    in_features._together(diverged, alone=False)
+  part = collect.Collected(None, (), None)
+  with pytest.raises(fault, match=r'process 0 failed .*has diverged'):
+    in_features._together(lambda: part, alone=False)
+  assert in_features._together(lambda: part, alone=True) is part
+
+
+def test_kernel_and_score_stand_with_their_deviations():
+  entry = {
+    'value': 1.0,
+    'real_against_real': None,
+    'protocol': {'count': 4, 'count_reference': 4},
+  }
+  numbers = dict(num_samples=4, seed=0, dataset='noise', split='train')
+  numbers['kernel'] = entry | {'std_over_subsets': 0.25}
+  numbers['inception_score'] = entry | {'std_over_splits': 0.5}
+  lines = evaluate.describe(numbers)
+  assert lines[1].startswith('kernel distance: 1 +- 0.25 over subsets (')
+  assert lines[2].startswith('inception score: 1 +- 0.5 over splits (')

@@ -110,6 +110,11 @@ def test_mixture_samples_of_two_modes():
   lines = evaluate.describe(numbers)
   assert 'modes covered: 2/4' in lines
   assert 'sliced Wasserstein-1 distance: ' in lines[-1]
+  drawn = evaluate.evaluate(
+    picker(two), dataset, num_samples=400, seed=0, draws=2
+  )
+  shown = evaluate.describe(drawn)
+  assert 'modes covered: 2/4 (the first of 2 draws)' in shown
 
 
 def test_mixture_samples_of_the_mixture_meet_the_floor():

@@ -60,8 +60,8 @@ ARROWS = {
   'flag_words': set(),
   'evaluations': {'metrics', 'workdir'},
   'best': {'checkpoints', 'evaluations', 'metrics', 'workdir'},
-  'measuring': {'batch_game', 'build', 'evaluate', 'evaluations', 'generate', 'metrics'}
-  | {'parallel', 'step'},
+  'measuring': {'batch_game', 'build', 'evaluate', 'evaluations', 'generate'}
+  | {'metrics', 'parallel', 'step'},
   'measure_run': {'best', 'build', 'checkpoints', 'evaluate', 'evaluations'}
   | {'generate', 'measuring', 'parallel', 'step'},
   'judge': {'best', 'build', 'checkpoints', 'divergence', 'evaluations'}

@@ -171,3 +171,12 @@ def test_features_that_are_not_finite():
   broken = net()._replace(params=np.full_like(net().params, np.nan))
   with pytest.raises(ValueError, match='8 of 8 .* NaN .* image 0'):
     collect.collect(batches(images(), 8), broken, collect.Plan(COUNT))
+
+
+def test_splits_are_of_what_is_looked_at():
+  # 12 of 37 images in 4 splits: three each, wherever they stand.
+  group = np.full(COUNT, collect.LEFT_OUT, np.int8)
+  group[np.random.default_rng(0).permutation(COUNT)[:12]] = 0
+  plan = collect.Plan(COUNT, group, splits=4)
+  found = collect.collect(batches(images(), 5), net(), plan)
+  assert found.scores.count.tolist() == [3, 3, 3, 3]

@@ -256,7 +256,8 @@ def test_the_record_says_all_of_it(measured, tmp_path):
   assert len(record['a']['fingerprint']) == 64
   assert record['a']['fingerprint'] != record['b']['fingerprint']
   assert not record['same_images']
-  assert {'gan_jax', 'jax', 'numpy', 'pillow'} == set(record['versions'])
+  packages = {'jax', 'numpy', 'pillow', 'scikit-learn', 'scipy'}
+  assert {'gan_jax', *packages} == set(record['versions'])
   protocol = record['metrics']['frechet']['protocol']
   assert protocol['features'] == 'pixels-8x8'
   assert protocol['real'].startswith('digits, split train: 1797 images')

@@ -49,8 +49,9 @@ def test_a_shift_of_all_features_by_a_constant():
   real = images(600, 0, 200)
   entry = both(real + 7, real, compare.Settings())['frechet']
   assert entry['value'] == pytest.approx(4 * 49, rel=1e-9)
-  # Disjoint halves of one set are near, but never at 0.
-  assert 0 < entry['real_against_real'] < 4 * 49 / 2
+  # Disjoint halves of one set are near, but never at 0: the means of 300 differ
+  # by 2 / 300 of the variance, 200^2 / 12, in each feature.
+  assert 0 < entry['real_against_real'] < 4 * (4 * 2 / 300 * 200**2 / 12)
   assert entry['protocol'] == {
     'features': 'four',
     'feature_size': 4,
@@ -176,3 +177,44 @@ def test_fid_is_said_of_one_network_and_its_weights_only():
   assert of(**inception, weights='6726825d0af5f729') == 'FID'
   assert of(**inception, weights='00112233') == 'Frechet distance'
   assert of(features='efficientnet-lite0') == 'Frechet distance'
+
+
+def test_fakes_made_of_the_real_images_are_not_chosen_in_pairs():
+  # Each image and its copy: 100 chosen of both at random share a half.
+  x = np.arange(4 * 200, dtype=np.int64).reshape(200, 2, 2, 1)
+  x = np.repeat(x // 4 % 256, 3, axis=-1).astype(np.uint8)
+  for keep in (10_000, 100):
+    settings = compare.Settings(metrics=('precision',), keep=keep)
+    fake = collected(x, compare.plan_of_fake(200, settings))
+    real = collected(x, compare.plan_of_real(200, 200, settings))
+    sides = compare._sides(fake, real, settings)
+    shared = {*sides.fake[:, 0]} & {*sides.real[:, 0]}
+    assert len(sides.fake) == 100
+    assert 30 < len(shared) < 70, keep
+
+
+@pytest.mark.parametrize(
+  ('settings', 'words'),
+  [
+    (dict(metrics=('kernel',), reference=3), "'kernel' needs 4 .* leave 3"),
+    (dict(metrics=('precision',), keep=3), "'precision' needs 4 .* leave 3"),
+    (dict(metrics=('coverage',), keep=5), "'coverage' needs 6 .* leave 5"),
+    (dict(metrics=('prd_recall',), keep=9), "'prd_recall' needs 10"),
+    (dict(metrics=('inception_score',), splits=9, reference=4), 'leave 8'),
+    (dict(metrics=('inception_score',), splits=51), 'leave 50'),
+  ],
+)
+def test_too_few_are_refused_before_they_are_looked_at(settings, words):
+  settings = compare.Settings(**settings)
+  with pytest.raises(ValueError, match=words):
+    compare.check_counts(50, 100, net(3), settings)
+
+
+@pytest.mark.parametrize('name', compare.METRICS)
+def test_the_least_that_is_asked_for_is_enough(name):
+  least = compare.METRICS[name].least
+  settings = compare.Settings(metrics=(name,), splits=2, few=True)
+  fake, real = images(least, 0, 200), images(2 * least, 0, 200, seed=1)
+  compare.check_counts(least, 2 * least, net(3), settings)
+  entry = both(fake, real, settings, net(3))[name]
+  assert np.isfinite([entry['value'], entry['real_against_real']]).all()

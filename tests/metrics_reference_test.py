@@ -180,7 +180,7 @@ def test_errors_of_the_computation_are_not_hidden(tmp_path):
   assert not list(pathlib.Path(tmp_path).iterdir())
 
 
-def test_a_key_is_all_that_numbers_follow_from():
+def test_a_key_is_all_that_numbers_follow_from(monkeypatch):
   key = reference.key_of(NET, PLAN, fingerprint='abc')
   assert reference.key_of(NET, PLAN._replace(), fingerprint='abc') == key
   group = collect.halves(20, 6, seed=2)
@@ -201,5 +201,11 @@ def test_a_key_is_all_that_numbers_follow_from():
       )
     ),
   ]
+  # What is fitted anew by another version is another net.
+  filed = NET._replace(digest='c')
+  others.append(reference.key_of(filed, PLAN, fingerprint='abc'))
+  monkeypatch.setattr('sklearn.__version__', '0.1')
+  others.append(reference.key_of(NET, PLAN, fingerprint='abc'))
+  assert reference.key_of(filed, PLAN, fingerprint='abc') == others[-2]
   assert key not in others
   assert len({str(other) for other in others}) == len(others)

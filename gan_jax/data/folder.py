@@ -15,6 +15,8 @@ from gan_jax.data import images, scanning
 
 PREFIX = 'folder:'
 SUFFIXES = ('.jpeg', '.jpg', '.png', '.webp')
+# Images too, but not read.
+_OTHERS = ('.avif', '.bmp', '.gif', '.heic', '.pgm', '.ppm', '.tif', '.tiff')
 
 
 def load(
@@ -95,8 +97,8 @@ def open_as_stored(
       once more for this.
 
   Raises:
-    DataError: images cannot be read; names five of them, and counts them. It
-      may also come when a damaged one is decoded.
+    DataError: images cannot be read, or are of a kind that is not; names five
+      of them, and counts them. It may also come when a damaged one is decoded.
     ValueError: no such folder, no images, sizes differ or images are
       transparent.
   """
@@ -106,9 +108,12 @@ def open_as_stored(
   bad = {i: reason for i, reason in enumerate(seen) if isinstance(reason, str)}
   if bad or skip_unreadable:
     bad = unreadable(_source(name, files, (1, 1, 3), 1, resize)) | bad
-  if not skip_unreadable or len(bad) == len(files):
-    refuse(name, bad, len(files))
   good = [i for i in range(len(files)) if i not in bad]
+  others = _walk(root, _OTHERS)
+  for i, file in enumerate(others, len(files)):
+    bad[i] = f'{file} (no {file.suffix} is read)'
+  if not skip_unreadable or not good:
+    refuse(name, bad, len(files) + len(others))
   files, seen = [files[i] for i in good], [seen[i] for i in good]
   _refuse_transparent(name, files, seen)
   width, height = image_size or 0, image_size or 0
@@ -213,18 +218,37 @@ def _find(name: str, root: pathlib.Path) -> list[pathlib.Path]:
       f'{name!r}: there is no folder {str(root)!r}; it must be folder:PATH, the'
       ' PATH of a folder of images.'
     )
-  files = [
-    pathlib.Path(folder, file)
-    for folder, _, names in os.walk(root, followlinks=True)
-    for file in names
-    if file.lower().endswith(SUFFIXES) and not file.startswith('.')
-  ]
+  files = _walk(root, SUFFIXES)
   if not files:
     raise ValueError(
       f'{name!r}: the folder {str(root)!r} has no images, that is, no files'
       f' ending in {list(SUFFIXES)}, in it or below.'
     )
+  return files
+
+
+def _walk(root: pathlib.Path, suffixes) -> list[pathlib.Path]:
+  """Files of these endings, in the order of their sorted paths."""
+  files = []
+  for folder, folders, names in os.walk(root, followlinks=True):
+    here = pathlib.Path(folder)
+    folders[:] = [x for x in folders if not _leads_back(root, here / x)]
+    files += [
+      pathlib.Path(folder, file)
+      for file in names
+      if file.lower().endswith(suffixes) and not file.startswith('.')
+    ]
   return sorted(files, key=lambda file: file.relative_to(root).as_posix())
+
+
+def _leads_back(root: pathlib.Path, folder: pathlib.Path) -> bool:
+  """Whether a link leads to where the walk from the root came through."""
+  if not folder.is_symlink():
+    return False
+  target = folder.resolve()
+  depth = len(folder.relative_to(root).parts)
+  through = [parent.resolve() for parent in folder.parents[:depth]]
+  return any(parent.is_relative_to(target) for parent in through)
 
 
 def _classes(root, files) -> tuple[np.ndarray | None, int]:

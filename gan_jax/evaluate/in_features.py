@@ -71,7 +71,7 @@ def _entries(task, net):
   stream = samples.stream(
     task.sample, shape, task.num_samples, task.seeds, alone=task.alone
   )
-  fake = _together(collect.collect(stream, net, plan), task.alone)
+  fake = _together(lambda: collect.collect(stream, net, plan), task.alone)
   entries = compare.compare(fake, real, net, settings)
   for entry in entries.values():
     entry['protocol'] |= {
@@ -119,12 +119,17 @@ def _real(task, net):
   def compute():
     batches = data.scan(dataset, start=first, stop=last)
     stream = (collect.Batch(*batch) for batch in batches)
-    return _together(collect.collect(stream, net, plan), task.alone)
+    return _together(lambda: collect.collect(stream, net, plan), task.alone)
 
-  key = reference.key_of(net, plan, fingerprint=data.fingerprint(dataset))
-  cached = functools.partial(
-    reference.cached, key=key, folder=settings.cache, say=logging.info
+  @functools.cache
+  def key():  # takes a look at all that is stored
+    return reference.key_of(net, plan, fingerprint=data.fingerprint(dataset))
+
+  cached = lambda compute: reference.cached(
+    compute, key=key(), folder=settings.cache, say=logging.info
   )
+  if not settings.cache:
+    return compute()
   return cached(compute) if task.alone else _of_all(cached, compute)
 
 
@@ -163,12 +168,36 @@ def _share(count, alone):
   return process * count // processes, (process + 1) * count // processes
 
 
-def _together(part, alone):
-  """The parts of all processes as one, in each of them."""
+def _together(compute, alone):
+  """What all processes compute, each of its part, as one, in each of them.
+
+  Where one fails all do: the others would wait for it.
+  """
   if alone:
-    return part
-  whole = None
-  for told in parallel.in_turn(reference.dump(part)):
-    other = reference.load(told)
-    whole = other if whole is None else collect.merge(whole, other)
+    return compute()
+  error = None
+  try:
+    told = reference.dump(compute())
+  except BaseException as caught:  # Ctrl-C too
+    error = caught
+    told = _FAILED[isinstance(error, ValueError)] + str(error).encode()
+  whole, failed = None, None
+  for process, part in enumerate(parallel.in_turn(told)):
+    failed = failed or _failure(process, part)
+    if not failed:
+      other = reference.load(part)
+      whole = other if whole is None else collect.merge(whole, other)
+  if error or failed:
+    raise error or failed
   return whole
+
+
+# Before the words of a process that failed: by a fault, or by a ValueError.
+_FAILED = (b'failed by a fault: ', b'failed by an error: ')
+
+
+def _failure(process, told):
+  for kind, start in zip((RuntimeError, ValueError), _FAILED, strict=True):
+    if told.startswith(start):
+      return kind(f'process {process} {told.decode()}')
+  return None

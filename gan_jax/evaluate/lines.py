@@ -3,7 +3,7 @@
 from typing import Any
 
 from gan_jax.evaluate import stacked_digits
-from gan_jax.metrics import compare
+from gan_jax.metrics import compare, wording
 
 _BAR = 40
 
@@ -30,20 +30,27 @@ def describe(numbers: dict[str, Any]) -> list[str]:
 
 def _how(numbers):
   """What stands behind numbers in the features of a net."""
-  protocols = [e['protocol'] for e in numbers.values() if isinstance(e, dict)]
-  protocols = [p for p in protocols if 'image_shape' in p]
+  entries = [e for e in numbers.values() if isinstance(e, dict)]
+  protocols = [e['protocol'] for e in entries]
+  protocols = [p for p in protocols if {'features', 'image_shape'} <= {*p}]
   if not protocols:
     return []
   named = {'features': 'features', 'resize': 'resize', 'weights': 'weights'}
   first = protocols[0]
   parts = [f'{title} {first[k]}' for k, title in named.items() if k in first]
   notes = {p['note'] for p in protocols if 'note' in p}
+  for common in filter(None, map(wording.common_count, entries)):
+    notes.add(
+      'fewer images give larger distances, so a number and its floor compare '
+      f'at one count only: {common} samples and a reference of {common}.'
+    )
   size = 'x'.join(map(str, first['image_shape']))
   return [f'by: {", ".join(parts)}, images {size}', *sorted(notes)]
 
 
 def _describe_classes(classes, classifier):
-  lines = [f'classes covered: {classes["covered"]}/{classes["total"]}']
+  covered = f'{classes["covered"]}/{classes["total"]}'
+  lines = [f'classes covered: {covered}{_of_draws(classes)}']
   counts = [*classes['histogram'], classes['no_digit']]
   names = [*(str(i) for i in range(classes['total'])), 'none']
   lines += _histogram(names, counts)
@@ -59,7 +66,8 @@ def _describe_classes(classes, classifier):
 
 def _describe_modes(entry):
   protocol = entry['protocol']
-  lines = [f'modes covered: {entry["covered"]}/{entry["total"]}']
+  covered = f'{entry["covered"]}/{entry["total"]}'
+  lines = [f'modes covered: {covered}{_of_draws(entry)}']
   lines += _histogram(map(str, range(entry['total'])), entry['histogram'])
   return [
     *lines,
@@ -70,10 +78,16 @@ def _describe_modes(entry):
   ]
 
 
+def _of_draws(entry):
+  """Of what has no mean the first draw is shown."""
+  others = len(entry.get('draws', ()))
+  return f' (the first of {1 + others} draws)' if others else ''
+
+
 def _describe_value(name, entry):
   """One number, what real examples reach, and the counts of both."""
   protocol = entry['protocol']
-  spread = ''
+  spread = wording.spread(entry)
   if entry.get('std_over_draws') is not None:
     spread = (
       f' +- {entry["std_over_draws"]:.2g} over {len(entry["draws"])} draws'

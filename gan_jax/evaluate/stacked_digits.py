@@ -49,7 +49,9 @@ def measure(
   }
   entry['protocol'] |= {
     'classifier': net.name,
+    **({'resize': net.resize} if net.resize else {}),
     **({'weights': net.digest[:16]} if net.digest else {}),
+    'image_shape': list(shape),
     'real': dataset.name,
     'count_reference': real.count,
   }
@@ -74,9 +76,14 @@ def describe(entry: dict[str, Any]) -> list[str]:
   """The entry as lines for a terminal."""
   number = lambda key: '-' if entry[key] is None else f'{entry[key]:.4f}'
   name = entry['protocol']['classifier']
+  draws = entry.get('draws', ())
+  spread = f' +- {entry["std_over_draws"]:.2g}' if draws else ''
+  first = [f'the first of {len(draws)} draws:'] if draws else []
   return [
-    f'modes covered: {entry["covered"]}/{entry["total"]} (as many real images: '
-    f'{entry["covered_real"]}; evenly drawn: {entry["covered_expected"]:.1f})',
+    f'modes covered: {entry["value"]:g}{spread}/{entry["total"]} (as many real '
+    f'images: {entry["covered_real"]}; evenly drawn: '
+    f'{entry["covered_expected"]:.1f})',
+    *first,
     f'KL of the histogram to uniform: {number("kl_to_uniform")} (real: '
     f'{number("kl_to_uniform_real")}; evenly drawn: '
     f'{number("kl_to_uniform_expected")})',

@@ -106,7 +106,9 @@ def halves(count: int, side: int, *, seed: int) -> np.ndarray:
       f'{count} images do not make two disjoint sets of {side}; at most '
       f'{count // 2} each.'
     )
-  order = np.random.default_rng(seed).permutation(count)
+  # Not the numbers by which fakes are chosen: where these are made from the
+  # real images, one by one, they would be chosen in pairs.
+  order = np.random.default_rng([seed, 3]).permutation(count)
   group = np.full(count, 2, np.int8)
   group[order[:side]] = 0
   group[order[side : 2 * side]] = 1
@@ -175,7 +177,7 @@ class _Tally:
         f'{plan.count} images.'
       )
     self._keep = _chosen(self._group, plan)
-    self._split = scores.splits_of(plan.count, plan.splits, seed=plan.seed)
+    self._split = _splits(self._group, plan)
     number = int(self._group.max()) + 1
     self._moments = [None] * number
     self._waiting = [[] for _ in range(number)]
@@ -234,12 +236,21 @@ class _Tally:
 
 def _chosen(group, plan):
   """Which features are held: `keep` at random of groups 0 and 1, bool."""
-  rng = np.random.default_rng(plan.seed)
   chosen = np.zeros(plan.count, bool)
   for number in (0, 1):
     members = np.flatnonzero(group == number)
+    # Numbers of its own, as in `halves`.
+    rng = np.random.default_rng([plan.seed, 2, number, len(members)])
     chosen[rng.permutation(members)[: plan.keep]] = True
   return chosen
+
+
+def _splits(group, plan):
+  """The split of each image; those that are left out have no part in it."""
+  seen = np.flatnonzero(group != LEFT_OUT)
+  split = np.zeros(plan.count, np.int64)
+  split[seen] = scores.splits_of(len(seen), plan.splits, seed=plan.seed)
+  return split
 
 
 def _check_finite(features, index):

@@ -51,23 +51,25 @@ class Metric(NamedTuple):
     title: for a terminal or a table.
     lower_is_better: whether it is a distance.
     holds: whether it needs single features.
+    least: how many a side; of the inception score it is the splits.
   """
 
   title: str
   lower_is_better: bool
   holds: bool
+  least: int = 2
 
 
 METRICS = {
   'frechet': Metric('Frechet distance', True, False),
-  'kernel': Metric('kernel distance', True, True),
+  'kernel': Metric('kernel distance', True, True, 4),
   'inception_score': Metric('inception score', False, False),
-  'precision': Metric('precision', False, True),
-  'recall': Metric('recall', False, True),
-  'density': Metric('density', False, True),
-  'coverage': Metric('coverage', False, True),
-  'prd_precision': Metric('PRD F_1/8 (precision)', False, True),
-  'prd_recall': Metric('PRD F_8 (recall)', False, True),
+  'precision': Metric('precision', False, True, 4),
+  'recall': Metric('recall', False, True, 4),
+  'density': Metric('density', False, True, 6),
+  'coverage': Metric('coverage', False, True, 6),
+  'prd_precision': Metric('PRD F_1/8 (precision)', False, True, 10),
+  'prd_recall': Metric('PRD F_8 (recall)', False, True, 10),
 }
 
 
@@ -103,6 +105,7 @@ def check_counts(
   num_fake: int, num_real: int, net: FeatureNet, settings: Settings
 ) -> None:
   """Raises ValueError for sets too small, before any work is done on them."""
+  _check_least(num_fake, num_real, settings)
   if 'frechet' not in settings.metrics or settings.few:
     return
   reference = settings.reference or num_real
@@ -113,6 +116,25 @@ def check_counts(
       f'features: {few} Take more images, or a net of fewer features, or allow '
       'it (few=True).'
     )
+
+
+def _check_least(num_fake, num_real, settings):
+  side = settings.reference or min(num_fake, num_real // 2)
+  for name in settings.metrics:
+    metric = METRICS[name]
+    needed, there = metric.least, min(num_fake, side)
+    if metric.holds:
+      there = min(there, settings.keep)
+    if name == 'inception_score':
+      needed = settings.splits
+      there = min(num_fake, 2 * settings.reference or num_real)
+    if there < needed:
+      raise ValueError(
+        f'metrics={name!r} needs {needed} images a side at the least; '
+        f'{num_fake} samples and {num_real} real images, with reference='
+        f'{settings.reference}, keep={settings.keep} and splits='
+        f'{settings.splits}, leave {there}.'
+      )
 
 
 def plan_of_fake(count: int, settings: Settings) -> collect.Plan:

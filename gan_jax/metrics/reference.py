@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import sklearn
 
 import gan_jax
 from gan_jax.metrics import collect, frechet, scores
@@ -20,7 +21,7 @@ from gan_jax.metrics.feature_net import FeatureNet
 
 SUFFIX = '.statistics'
 # To be raised when a net, or what is kept, changes: old files are not read.
-VERSION = 1
+VERSION = 2
 _MAGIC = b'gan_jax statistics'
 _complained: set[str] = set()
 
@@ -43,6 +44,8 @@ def key_of(
     'features': net.name,
     'weights': net.digest,
     'resize': net.resize,
+    # What has no file of weights may be fitted, and comes out by the version.
+    'versions': [] if net.digest else [np.__version__, sklearn.__version__],
     **plan._asdict(),
     'group': group,
   }

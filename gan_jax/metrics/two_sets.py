@@ -5,11 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 import gan_jax
-from gan_jax.metrics import collect, compare, reference, sources
+from gan_jax.metrics import collect, compare, reference, sources, wording
 from gan_jax.metrics.feature_net import FeatureNet
 from gan_jax.metrics.sources import Source
 
-_PACKAGES = ('jax', 'numpy', 'pillow')
+_PACKAGES = ('jax', 'numpy', 'pillow', 'scikit-learn', 'scipy')
 
 
 def open_both(
@@ -111,9 +111,7 @@ def describe(record: dict[str, Any], net: FeatureNet) -> list[str]:
 
 def _value(name, entry) -> str:
   better = 'lower' if compare.METRICS[name].lower_is_better else 'higher'
-  value = f'{entry["value"]:.6g}'
-  for key in ('std_over_splits', 'std_over_subsets'):
-    value += f' +- {entry[key]:.2g}' if key in entry else ''
+  value = f'{entry["value"]:.6g}{wording.spread(entry)}'
   floor = entry['real_against_real']
   if floor is None:
     return f'{value} ({better} is better; no floor, see the note)'
@@ -125,10 +123,8 @@ def _value(name, entry) -> str:
 def _notes(entry) -> list[str]:
   protocol = entry['protocol']
   notes = [protocol.get('note'), entry.get('floor_note')]
-  side = protocol.get('count_floor')
-  counts = {protocol['count'], protocol['count_reference'], side}
-  if entry['real_against_real'] is not None and side and len(counts) > 1:
-    common = min(protocol['count'], side)
+  common = wording.common_count(entry)
+  if common:
     notes.append(
       'fewer images give larger distances, so the two numbers compare at one '
       f'count only: --num={common} --reference={common}.'
@@ -144,12 +140,6 @@ def _check_counts(a, b, net, settings):
   except ValueError as error:
     words = str(error).replace('few=True', '--few')
     raise ValueError(f'A against B: {words}') from error
-  least = settings.splits if 'inception_score' in settings.metrics else 2
-  if min(a.count, b.count) < max(least, 2):
-    raise ValueError(
-      f'A has {a.count} images, B {b.count}: both need {max(least, 2)} at the '
-      'least.'
-    )
 
 
 def _collect(source, net, plan, known, cache, say) -> collect.Collected:
