@@ -17,6 +17,7 @@ from gan_jax import (
   augment,
   batch_game,
   data,
+  evaluate,
   fields,
   games,
   losses,
@@ -25,6 +26,7 @@ from gan_jax import (
   parallel,
   regularizers,
 )
+from gan_jax.metrics import nets, resize
 
 # In a room of their own; kept here because configs are built here.
 METHODS = methods.METHODS
@@ -48,6 +50,11 @@ class Run(NamedTuple):
     sample_every: steps between pictures.
     checkpoint_every: steps between checkpoints; the last step always has one.
     keep_checkpoints: how many stay.
+    evaluate_every: steps between evaluations in training, 0 for never; each
+      has a checkpoint.
+    num_samples: of an evaluation.
+    best_by: the metric by which the best checkpoint is kept; '' for none.
+    evaluation: what is measured, and how.
     profile: first and last step of a profiler trace; (0, 0) for none.
     parallel: how a step is put on several devices, see `parallel.NAMES`. For
       all but 'jit', the setup and its parts need `axis_name`.
@@ -65,6 +72,10 @@ class Run(NamedTuple):
   sample_every: int = 0
   checkpoint_every: int = 1000
   keep_checkpoints: int = 3
+  evaluate_every: int = 0
+  num_samples: int = 10_000
+  best_by: str = ''
+  evaluation: evaluate.Settings = evaluate.Settings()
   profile: tuple[int, int] = (0, 0)
   parallel: str = 'jit'
   initial: games.Players = games.Players(None, None)
@@ -128,6 +139,10 @@ def build(config: ml_collections.ConfigDict) -> Run:
     sample_every=config.sample_every,
     checkpoint_every=config.checkpoint_every,
     keep_checkpoints=config.keep_checkpoints,
+    evaluate_every=config.evaluate_every,
+    num_samples=config.num_samples,
+    best_by=config.best_by,
+    evaluation=fields.prefixed('evaluation.', _evaluation, config.evaluation),
     profile=(config.profile_start, config.profile_stop),
     parallel=config.parallel,
     initial=games.Players(
@@ -138,6 +153,16 @@ def build(config: ml_collections.ConfigDict) -> Run:
   )
   fields.prefixed('', check_intervals, run)
   return run
+
+
+def _evaluation(group):
+  settings = evaluate.settings_of(group)
+  names = {'features': nets.NETS, 'resize': resize.METHODS}
+  for field, known in names.items():
+    name = getattr(settings, field)
+    if name and name not in known:
+      raise ValueError(f'{field}={name!r} is not one of {sorted(known)}.')
+  return settings
 
 
 def build_setup(config: ml_collections.ConfigDict) -> batch_game.Setup:
@@ -342,6 +367,7 @@ def _automatic_steps(config, setup):
     config.log_every,
     config.sample_every,
     config.checkpoint_every,
+    config.evaluate_every,
   )
   fitting = range(1, min(together, _MAX_STEPS_PER_CALL) + 1)
   return max(k for k in fitting if together % k == 0)
@@ -349,7 +375,8 @@ def _automatic_steps(config, setup):
 
 def check_intervals(run: Run) -> None:
   """Raises ValueError if an interval does not end where a call does."""
-  for field in ('num_steps', 'log_every', 'sample_every', 'checkpoint_every'):
+  intervals = ('log_every', 'sample_every', 'checkpoint_every')
+  for field in ('num_steps', *intervals, 'evaluate_every'):
     steps = getattr(run, field)
     if steps % run.steps_per_call:
       raise ValueError(

@@ -25,6 +25,14 @@ class CheckpointError(Exception):
   """No checkpoint can be used; the message says which, and why."""
 
 
+class Gone(CheckpointError):
+  """The checkpoint asked for is not there, or no longer."""
+
+
+class Damaged(CheckpointError):
+  """A file of the checkpoint is missing, or not as it was written."""
+
+
 class Restored(NamedTuple):
   """A checkpoint that was verified and read."""
 
@@ -55,8 +63,7 @@ def save(
   """
   directory = pathlib.Path(directory).absolute()
   target = directory / f'{step:08d}'
-  if target.exists():
-    shutil.rmtree(target)
+  remove(target)
   target.mkdir(parents=True)
   try:
     with _checkpointer() as checkpointer:
@@ -74,13 +81,116 @@ def save(
   # Later folders are of an abandoned time line, or were never finished.
   whole = [s for s in steps(directory) if s <= step][:keep]
   for old in set(_folders(directory)) - set(whole):
-    shutil.rmtree(directory / f'{old:08d}')
+    remove(directory / f'{old:08d}')
+
+
+def remove(folder: str | os.PathLike) -> None:
+  """Deletes a checkpoint; who reads it meanwhile sees that it goes."""
+  folder = pathlib.Path(folder)
+  if folder.exists():
+    (folder / _SUMS).unlink(missing_ok=True)
+    shutil.rmtree(folder)
+
+
+def copy(source: str | os.PathLike, target: str | os.PathLike) -> None:
+  """Makes a second folder of a checkpoint, by hard links where it can.
+
+  A checkpoint's files are never changed, only removed, so links keep them.
+
+  Args:
+    source: folder of the checkpoint.
+    target: what there is before is replaced.
+
+  Raises:
+    Gone: the source is removed, or being removed.
+    Damaged: it is not whole.
+    CheckpointError: the copy cannot be written.
+  """
+  source, target = pathlib.Path(source), pathlib.Path(target)
+  remove(target)
+
+  def link():
+    for path in [*_files(source), source / _SUMS]:
+      twin = target / path.relative_to(source)
+      twin.parent.mkdir(parents=True, exist_ok=True)
+      _link(path, twin)
+    _verify(target, source)
+
+  try:
+    _while_there(source, link)
+  except (OSError, CheckpointError) as error:
+    remove(target)
+    if isinstance(error, CheckpointError):
+      raise
+    raise CheckpointError(f'{target} cannot be written: {error}') from error
+
+
+def _link(path, twin):
+  try:
+    os.link(path, twin)
+  except FileNotFoundError:
+    raise
+  except OSError:  # a file system without them
+    shutil.copyfile(path, twin)
+    _sync(twin)
 
 
 def steps(directory: str | os.PathLike) -> list[int]:
   """Steps of the finished checkpoints, newest first."""
   directory = pathlib.Path(directory)
   return [s for s in _folders(directory) if _sums_path(directory, s).exists()]
+
+
+def digest(directory: str | os.PathLike, step: int) -> str:
+  """What tells a checkpoint from another of the same step; '' of none."""
+  try:
+    return _digest(_sums_path(pathlib.Path(directory), step))
+  except FileNotFoundError:
+    return ''
+
+
+def restore(directory: str | os.PathLike, step: int, like: Any) -> Restored:
+  """Reads the checkpoint of one step.
+
+  Args:
+    directory: of all checkpoints of the run.
+    step: of the one that is wanted.
+    like: pytree with the shapes and dtypes of the state.
+
+  Raises:
+    Gone: there is none, or it is removed while it is read.
+    Damaged: it is not whole.
+    CheckpointError: it holds another state than `like`.
+  """
+  directory = pathlib.Path(directory).absolute()
+  folder = directory / f'{step:08d}'
+  if step not in steps(directory):
+    raise Gone(
+      f'{directory} has no checkpoint of step {step}; it has '
+      f'{sorted(steps(directory)) or "none"}.'
+    )
+
+  def read():
+    _verify(folder, folder)
+    return Restored(_read(folder, like), _read_host(folder), step)
+
+  return _while_there(folder, read)
+
+
+def _verify(folder, named):
+  damage = _damage(folder)
+  if damage is not None:
+    raise Damaged(f'checkpoint {named} is damaged ({damage}).')
+
+
+def _while_there(folder, read):
+  """Whatever goes wrong with a checkpoint that is being removed is that."""
+  try:
+    return read()
+  except (OSError, ValueError, CheckpointError) as error:
+    if (folder / _SUMS).exists():
+      raise
+    raise Gone(f'checkpoint {folder} was removed meanwhile.') from error
 
 
 def restore_latest(
@@ -106,11 +216,10 @@ def restore_latest(
   directory = pathlib.Path(directory).absolute()
   available = steps(directory)
   for step in available:
-    folder = directory / f'{step:08d}'
-    damage = _damage(folder)
-    if damage is None:
-      return Restored(_read(folder, like), _read_host(folder), step)
-    say(f'checkpoint {folder} is damaged ({damage}); trying the one before.')
+    try:
+      return restore(directory, step, like)
+    except (Damaged, Gone) as error:
+      say(f'{str(error).rstrip(".")}; trying the one before.')
   if available:
     raise CheckpointError(
       f'no checkpoint in {directory} is whole: all of steps {available} are '

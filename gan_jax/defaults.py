@@ -97,8 +97,26 @@ def get_config() -> ml_collections.ConfigDict:
   config.sample_every = 1000
   config.checkpoint_every = 1000
   config.keep_checkpoints = 3
+  config.evaluate_every = 0  # saves a checkpoint too
 
-  config.num_samples = 10_000  # of --mode=evaluate
+  # Numbers, in training, by --mode=evaluate and by --mode=watch.
+  config.num_samples = 10_000
+  config.best_by = ''  # metric by which the best checkpoint is kept; '' none
+  # features: a row of metrics.nets.NETS; '' for what suits the data and needs
+  # no weights. weights: '' looks in the user's cache; resize: '' is the net's
+  # own. metrics: words of metrics.compare.METRICS joined by commas. reference:
+  # real images to compare with, 0 all. few: allows fewer images than features.
+  config.evaluation = dict(
+    features='',
+    weights='',
+    resize='',
+    metrics='frechet',
+    reference=0,
+    splits=10,
+    keep=10_000,
+    few=False,
+    cache='~/.cache/gan_jax/statistics',
+  )
   config.compilation_cache = '~/.cache/gan_jax/xla'  # '' for none
   config.profile_start = 0  # a profiler trace of steps start to stop
   config.profile_stop = 0
@@ -111,7 +129,7 @@ def complete(config: dict) -> dict:
   They have their defaults, with which a run is what it was.
   """
   full = get_config().to_dict()
-  fixed = ('data', 'penalties', 'optimizer_g', 'optimizer_d')
+  fixed = ('data', 'penalties', 'optimizer_g', 'optimizer_d', 'evaluation')
   groups = {g: full[g] | config[g] for g in fixed if g in config}
   return full | config | groups
 

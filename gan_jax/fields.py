@@ -16,7 +16,8 @@ def check_fields(config: ml_collections.ConfigDict) -> None:
   """
   has, wants = config.to_dict(), defaults.get_config().to_dict()
   _check_group('config', has, wants)
-  for group in ('data', 'penalties', 'optimizer_g', 'optimizer_d'):
+  fixed = ('data', 'penalties', 'optimizer_g', 'optimizer_d', 'evaluation')
+  for group in fixed:
     _check_group(f'config.{group}', has[group], wants[group])
   for group in ('generator', 'discriminator', 'game'):
     if not isinstance(has[group].get('name'), str):
@@ -86,6 +87,7 @@ def check_numbers(config: ml_collections.ConfigDict) -> None:
     'log_every',
     'sample_every',
     'checkpoint_every',
+    'evaluate_every',
     'instance_noise',
     'clip_weights',
     'profile_start',

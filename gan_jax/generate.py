@@ -1,10 +1,9 @@
-"""A checkpoint -> samples, pictures and numbers."""
+"""A checkpoint -> samples and pictures."""
 
-import json
 import os
 import pathlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,18 +15,19 @@ from gan_jax import (
   build,
   checkpoints,
   defaults,
-  evaluate,
   models,
+  parallel,
   pictures,
 )
+from gan_jax import best as bests
 from gan_jax import step as steps
 from gan_jax import workdir as workdirs
 
 _GRID = 64  # images of a grid
 _POINTS = 2000  # of a scatter plot
 _INTERPOLATION_ROWS, _INTERPOLATION_STEPS = 8, 10
-# Streams of latents beside those of training.
-_PICTURES, _EVALUATION = 2**31 - 1, 2**31 - 2
+# A stream of latents beside those of training.
+_PICTURES = 2**31 - 1
 
 
 class Sampler(NamedTuple):
@@ -47,16 +47,19 @@ class Sampler(NamedTuple):
   step: int
 
 
-def load(workdir: str | os.PathLike, *, averaged: bool = True) -> Sampler:
+def load(
+  workdir: str | os.PathLike, *, averaged: bool = True, best: bool = False
+) -> Sampler:
   """The generator of a run's newest checkpoint; no config and no data needed.
 
   Args:
     workdir: of the run.
     averaged: the averaged generator, where the run keeps one.
+    best: of the best checkpoint instead, where the run keeps one.
 
   Raises:
     workdir.WorkdirError: the folder holds no run.
-    checkpoints.CheckpointError: it has no checkpoint that is whole.
+    checkpoints.CheckpointError: it has no checkpoint that is whole, or no best.
   """
   config = workdirs.recorded(workdir)
   if config is None:
@@ -71,7 +74,7 @@ def load(workdir: str | os.PathLike, *, averaged: bool = True) -> Sampler:
   # A run of an older version lacks the fields that came later.
   config = ml_collections.ConfigDict(defaults.complete(config))
   setup = build.build_setup(config)
-  return load_setup(setup, workdir, averaged=averaged)
+  return load_setup(setup, workdir, averaged=averaged, best=best)
 
 
 def load_setup(
@@ -79,17 +82,30 @@ def load_setup(
   workdir: str | os.PathLike,
   *,
   averaged: bool = True,
+  best: bool = False,
 ) -> Sampler:
   """As `load`, for a run that was built by hand."""
-  state, step = _restored(setup, workdir)
+  state, step = _restored(setup, workdir, best)
   variables = steps.generator_variables(state, averaged=averaged)
   return _sampler(setup, variables, step)
 
 
-def _restored(setup, workdir):
-  like = jax.eval_shape(lambda: steps.init(setup, jax.random.key(0)))
+def like(setup: batch_game.Setup) -> steps.TrainState:
+  """Shapes and dtypes of a run's state."""
+  return jax.eval_shape(lambda: steps.init(setup, jax.random.key(0)))
+
+
+def latents(setup: batch_game.Setup, key: jax.Array, count: int) -> jax.Array:
+  """What a generator draws `count` samples from, `[count, z_size]`."""
+  return batch_game.latents(key, count, setup.generator.z_size)
+
+
+def _restored(setup, workdir, best=False):
+  if best:
+    restored = bests.restore(workdir, like(setup))
+    return restored.state, restored.step
   folder = pathlib.Path(workdir) / 'checkpoints'
-  restored = checkpoints.restore_latest(folder, like)
+  restored = checkpoints.restore_latest(folder, like(setup))
   if restored is None:
     raise checkpoints.CheckpointError(
       f'workdir={str(workdir)!r} has no checkpoint yet; train first.'
@@ -98,13 +114,13 @@ def _restored(setup, workdir):
 
 
 def _sampler(setup, variables, step):
-  generate, z_size = steps.make_sampler(setup), setup.generator.z_size
+  generate = steps.make_sampler(setup, place=parallel.by_rows)
   decode = lambda z, labels=None: generate(variables, z, labels)
 
   def sample(key, count, labels=None):
-    return decode(batch_game.latents(key, count, z_size), labels)
+    return decode(latents(setup, key, count), labels)
 
-  return Sampler(sample, decode, z_size, step)
+  return Sampler(sample, decode, setup.generator.z_size, step)
 
 
 def make_picture(run: build.Run, workdir: pathlib.Path) -> Callable:
@@ -194,41 +210,6 @@ def export(run: build.Run, workdir: str | os.PathLike) -> list[pathlib.Path]:
     paths.append(folder / f'{name}-{step:08d}.npz')
     np.savez(paths[-1], **models.to_torch(module, values))
   return paths
-
-
-def evaluate_run(
-  run: build.Run,
-  workdir: str | os.PathLike,
-  *,
-  num_samples: int,
-  say: Callable[[str], None] = print,
-) -> dict[str, Any]:
-  """Numbers of the newest checkpoint (`--mode=evaluate`).
-
-  They are added to `evaluation.json`, a list, each with its protocol.
-
-  Raises:
-    ValueError: the run has no data set, so there is nothing to compare with.
-  """
-  if run.dataset is None:
-    raise ValueError('evaluation needs run.dataset; this run has none.')
-  sampler = load_setup(run.setup, workdir)
-  key = jax.random.fold_in(jax.random.key(run.seed), _EVALUATION)
-  numbers = evaluate.evaluate(
-    lambda seed, n: sampler.sample(jax.random.fold_in(key, seed), n),
-    run.dataset,
-    num_samples=num_samples,
-    seed=run.seed,
-    split=run.config.get('data', {}).get('split', 'train'),
-  )
-  weights = 'averaged' if run.setup.averaging else 'raw'
-  numbers = {'step': sampler.step, 'weights': weights, **numbers}
-  path = pathlib.Path(workdir) / 'evaluation.json'
-  known = json.loads(path.read_text()) if path.exists() else []
-  workdirs.replace(path, json.dumps([*known, numbers], indent=2) + '\n')
-  for line in evaluate.describe(numbers):
-    say(line)
-  return numbers
 
 
 def _example_shape(setup):

@@ -3,6 +3,7 @@
 import json
 import math
 import pathlib
+import threading
 import time
 from typing import Any
 
@@ -12,13 +13,17 @@ _BAR_WIDTH = 20
 
 
 class Writer:
-  """Appends one object a logged step to `metrics.jsonl` and TensorBoard."""
+  """Appends one object a logged step to `metrics.jsonl` and TensorBoard.
+
+  Numbers of an evaluation are an object of their own, when they are there.
+  """
 
   def __init__(self, workdir: pathlib.Path, *, start: int):
     # Imported here: it takes a second, and only a training run needs it.
     import tensorboardX
 
     self._lines = open(workdir / 'metrics.jsonl', 'a')  # noqa: SIM115
+    self._lock = threading.Lock()  # lines come from two threads
     # Events after `start` belong to the part of a run that was lost.
     self._events = tensorboardX.SummaryWriter(
       str(workdir / 'tensorboard'), purge_step=start + 1, flush_secs=30
@@ -27,8 +32,9 @@ class Writer:
   def write(self, step: int, numbers: dict[str, Any]) -> None:
     """Writes scalars; one that is not finite becomes null."""
     numbers = {k: _finite(v) for k, v in numbers.items()}
-    self._lines.write(json.dumps({'step': step, **numbers}) + '\n')
-    self._lines.flush()
+    with self._lock:
+      self._lines.write(json.dumps({'step': step, **numbers}) + '\n')
+      self._lines.flush()
     for name, value in numbers.items():
       if value is not None:
         self._events.add_scalar(name, value, step)

@@ -10,14 +10,14 @@ signal ended the run after saving it; 1 with a traceback for a fault of ours.
 """
 
 import os
-import re
-import runpy
 import signal
 import sys
 import traceback
 
 from absl import flags
 from ml_collections import config_flags
+
+from gan_jax import flag_words
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', help_string='File of the experiment, e.g. configs/digits.py.'
@@ -26,9 +26,27 @@ _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run.')
 _MODE = flags.DEFINE_enum(
   'mode',
   'train',
-  ['train', 'evaluate', 'sample', 'export'],
-  'Train (or go on); or numbers, pictures or weights (npz, with the names that '
-  'PyTorch would give) of the newest checkpoint.',
+  ['train', 'evaluate', 'watch', 'sample', 'export'],
+  'Train (or go on); or numbers of checkpoints, those there are or each as '
+  'another process saves it (watch); or pictures or weights (npz, with the '
+  'names that PyTorch would give) of the newest.',
+)
+_CHECKPOINTS = flags.DEFINE_string(
+  'checkpoints',
+  'newest',
+  'Of evaluate: newest, all, best, or steps: 1000,2000.',
+)
+_WEIGHTS = flags.DEFINE_enum(
+  'weights',
+  None,
+  ['averaged', 'raw', 'both'],
+  'Of evaluate and watch: which generator; averaged where the run keeps one.',
+)
+_DRAWS = flags.DEFINE_integer(
+  'draws', 1, 'Of evaluate and watch: how often samples are drawn.', 1
+)
+_POLL_SECONDS = flags.DEFINE_float(
+  'poll_seconds', 30.0, 'Of watch: time between looks.', 0.01
 )
 _DISTRIBUTED = flags.DEFINE_bool(
   'distributed', False, 'One of several processes of a cluster that JAX knows.'
@@ -38,6 +56,14 @@ _COORDINATOR = flags.DEFINE_string(
 )
 _NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'How many.')
 _PROCESS_ID = flags.DEFINE_integer('process_id', None, 'Which of them, from 0.')
+
+# flag -> the modes that read it.
+_ONLY_OF = {
+  'checkpoints': ('evaluate',),
+  'weights': ('evaluate', 'watch'),
+  'draws': ('evaluate', 'watch'),
+  'poll_seconds': ('watch',),
+}
 
 # What a person asked for, as opposed to a fault of ours.
 _MISTAKES = (
@@ -63,13 +89,13 @@ def main(argv: list[str] | None = None) -> int:
   try:
     config = _parse(argv)
   except _MISTAKES as error:
-    return _fail(words_of(error, argv))
+    return _fail(flag_words.words_of(error, argv))
   # Imported late: a typo should not wait for JAX.
-  from gan_jax import train
+  from gan_jax import signals
 
   try:
     code = _run(config)
-  except train.Interrupted as error:
+  except signals.Interrupted as error:
     print(error, file=sys.stderr)
     code = 128 + error.signum
   except KeyboardInterrupt:  # before there was anything to save
@@ -92,6 +118,7 @@ def _run(config):
     if _MODE.value == 'train':
       _check_batch(config)
     run = train.build(config)
+    _check_evaluation(run)
   except (ValueError, TypeError, OSError, ImportError) as error:
     return _fail(str(error))
   mistakes = (
@@ -127,7 +154,7 @@ def _join():
   missing = [f'--{name}' for name, value in by_hand.items() if value is None]
   if not _DISTRIBUTED.value and len(missing) == len(by_hand):
     return
-  if _MODE.value != 'train':
+  if _MODE.value not in ('train', 'evaluate'):
     raise ValueError(
       f'--mode={_MODE.value} is for one process; leave --distributed and '
       '--coordinator out.'
@@ -149,6 +176,19 @@ def _check_batch(config):
     parallel.check_batch(config.batch_size)
   except ValueError as error:
     raise ValueError(f'config.{error}') from error
+
+
+def _check_evaluation(run):
+  from gan_jax import fields, measuring, train
+
+  if _MODE.value == 'train':
+    fields.prefixed('', train.check_evaluation, run)
+  elif _MODE.value in ('evaluate', 'watch'):
+    fields.prefixed('', measuring.check, run)
+    try:
+      measuring.weights_of(run, _WEIGHTS.value)
+    except ValueError as error:
+      raise ValueError(f'--{error}') from error
 
 
 def _leave(code):
@@ -175,52 +215,24 @@ def _parse(argv):
       '--config must be a file whose get_config() returns the fields of '
       'gan_jax.defaults.get_config().'
     )
+  _check_flags()
   return _CONFIG.value
 
 
-def words_of(error: Exception, argv: list[str]) -> str:
-  """What was wrong with the flags; ml_collections wraps it in a lot more."""
-  if isinstance(error, OSError):
-    reason = str(error).splitlines()[-1].strip()
-    return f'--config cannot be read: {reason}'
-  if 'Traceback' in str(error):  # of an error in the config file
-    while error.__context__ is not None:
-      error = error.__context__
-    return f'--config: {error}'
-  if isinstance(error, (AttributeError, KeyError)):
-    return _unknown_field(str(error.args[0]), argv)
-  return str(error) if isinstance(error, flags.Error) else f'--config: {error}'
-
-
-def _unknown_field(text, argv):
-  # Quoted once more than it should be, with a list of all fields.
-  text = text.removeprefix("'").replace("\\'", "'").replace('\\n', ' ')
-  text = re.sub('Other fields present:.*?(?=Did you mean|$)', '', text)
-  name = re.search(r'\w+', text)
-  for argument in argv:
-    field = argument.partition('=')[0]
-    if name and field.startswith('--config.') and field.endswith(name[0]):
-      hint = re.search('Did you mean.*', text)
-      hint = hint[0] if hint else 'Only fields of the file can be changed here.'
-      if field.startswith('--config.game.'):
-        hint = f'{hint} {_arguments_of_the_game(argv)}'.strip()
-      return f'{argument}: the config has no such field. {hint}'
-  return f'--config: {text}'
-
-
-def _arguments_of_the_game(argv):
-  """What the file's method takes, and how to get another."""
-  files = [a.partition('=')[2] for a in argv if a.startswith('--config=')]
-  if not files:  # written as two arguments
-    return ''
-  path, colon, word = files[-1].partition(':')
-  game = runpy.run_path(path)['get_config'](*([word] if colon else [])).game
-  arguments = sorted(game.to_dict().keys() - {'name'})
-  return (
-    f'config.game is {game.name!r}, which has {arguments}; another method is '
-    'chosen by its word in the argument of a file that takes one '
-    '(--config=configs/toy.py:acgd).'
-  )
+def _check_flags():
+  for name, modes in _ONLY_OF.items():
+    if flags.FLAGS[name].present and _MODE.value not in modes:
+      wanted = ' or '.join(f'--mode={mode}' for mode in modes)
+      raise flags.Error(
+        f'--{name} goes with {wanted}, not with --mode={_MODE.value}.'
+      )
+  words = _CHECKPOINTS.value.split(',')
+  steps = all(word.strip().isdecimal() for word in words)
+  if _CHECKPOINTS.value not in ('newest', 'all', 'best') and not steps:
+    raise flags.Error(
+      f'--checkpoints={_CHECKPOINTS.value} is not newest, all, best, or steps '
+      'such as 1000 or 1000,2000.'
+    )
 
 
 def _fail(text):
@@ -246,11 +258,31 @@ def _train(run, config):
 
 
 def _evaluate(run, config):
-  from gan_jax import generate, workdir
+  from gan_jax import measure_run, parallel, workdir
 
-  workdir.check(_WORKDIR.value, run.config)
-  generate.evaluate_run(
-    run, _WORKDIR.value, num_samples=config.num_samples, say=_say
+  del config
+  parallel.on_leader(lambda: workdir.check(_WORKDIR.value, run.config))
+  measure_run.evaluate_run(
+    run,
+    _WORKDIR.value,
+    which=_CHECKPOINTS.value,
+    weights=_WEIGHTS.value,
+    draws=_DRAWS.value,
+    say=_say,
+  )
+
+
+def _watch(run, config):
+  from gan_jax import watch
+
+  del config
+  watch.watch(
+    run,
+    _WORKDIR.value,
+    weights=_WEIGHTS.value,
+    draws=_DRAWS.value,
+    poll_seconds=_POLL_SECONDS.value,
+    say=_say,
   )
 
 
@@ -275,6 +307,7 @@ def _export(run, config):
 _MODES = {
   'train': _train,
   'evaluate': _evaluate,
+  'watch': _watch,
   'sample': _sample,
   'export': _export,
 }

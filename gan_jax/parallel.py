@@ -195,7 +195,9 @@ def by_rows(function: Callable[[Any, Any], Any], params: Any) -> Rows:
     compiler_options=_compiler_options(),
   )
   params = jax.device_put(params, whole)
-  return Rows(lambda rows: compiled(params, rows), len(devices))
+  # Put first: of several processes, jit would divide host arrays among all.
+  put = lambda rows: jax.device_put(rows, divided)
+  return Rows(lambda rows: compiled(params, put(rows)), len(devices))
 
 
 def in_turn(told: bytes) -> Iterator[bytes]:

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import pathlib
+import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from typing import Any
@@ -17,13 +18,19 @@ from gan_jax import (
   generate,
   logs,
   parallel,
+  signals,
   step,
 )
+from gan_jax import judge as judges
 
 
 @contextlib.contextmanager
 def open_(
-  run: build.Run, path: pathlib.Path, start: int, say: Callable[[str], None]
+  run: build.Run,
+  path: pathlib.Path,
+  start: int,
+  say: Callable[[str], None],
+  ending: threading.Event,
 ) -> Iterator['Scribe']:
   """The scribe of this process; all is written when it closes.
 
@@ -32,6 +39,7 @@ def open_(
     path: the workdir.
     start: steps done.
     say: takes each line for the terminal.
+    ending: set when a signal came, so that evaluation ends before its time.
   """
   if not parallel.is_leader():
     yield Silent()
@@ -39,17 +47,43 @@ def open_(
   with (
     contextlib.closing(logs.Writer(path, start=start)) as writer,
     _Profiler(run.profile, path / 'profile') as profiler,
-    _Background() as background,
+    _Background(ending) as evaluating,
+    _Background(ending) as background,
   ):
-    yield Scribe(run, path, writer, profiler, background, say)
+    judge = judges.Judge(run, path, writer, say, ending)
+    for task in judge.catch_up(start):
+      evaluating.run(task)
+    yield Scribe(
+      run, path, writer, profiler, background, evaluating, judge, say
+    )
+
+
+def catch_up(
+  run: build.Run, path: pathlib.Path, done: int, say: Callable[[str], None]
+) -> None:
+  """Evaluates what a run that has ended was not given the time to."""
+  if not judges.missing(run, path, done, say):
+    return
+  ending = threading.Event()
+  with (
+    signals.collected(ending.set) as received,
+    open_(run, path, done, say, ending),
+  ):
+    pass
+  if received:
+    words = 'evaluation has ended; the same command goes on with it.'
+    raise signals.Interrupted(words, received[0])
 
 
 class Scribe:
   """Writes the logs, pictures, checkpoints and profiles of a run."""
 
-  def __init__(self, run, path, writer, profiler, background, say):
+  def __init__(
+    self, run, path, writer, profiler, background, evaluating, judge, say
+  ):
     self._run, self._path, self._say = run, path, say
     self._writer, self._background = writer, background
+    self._evaluating, self._judge = evaluating, judge
     self._picture = generate.make_picture(run, path)
     self.profile = profiler.switch
 
@@ -107,6 +141,16 @@ class Scribe:
     folder, keep = self._path / 'checkpoints', self._run.keep_checkpoints
     checkpoints.save(folder, done, state, host, keep=keep)
 
+  def evaluate(self, state: step.TrainState, done: int) -> None:
+    """Measures samples of a state that was saved, beside the steps.
+
+    In a thread of its own: a signal's checkpoint does not wait for numbers.
+    """
+    averaged = step.generator_variables(state, averaged=True)
+    variables = parallel.local(averaged)
+    held = self._background.run(self._judge.hold, done)
+    self._evaluating.run(self._judge.judge, held, variables, done)
+
 
 class Silent:
   """What every process but the first has for a scribe."""
@@ -123,13 +167,19 @@ class Silent:
   def save(self, state, done, pending):
     """Nothing."""
 
+  def evaluate(self, state, done):
+    """Nothing."""
+
 
 class _Background:
   """One thread that writes files while the device goes on.
 
   Two tasks may wait, so that copies of the state do not pile up; a task's error
-  is raised at the latest when the run ends.
+  is raised at the latest when the run ends. Nobody waits once that begins.
   """
+
+  def __init__(self, ending: threading.Event):
+    self._ending = ending
 
   def __enter__(self):
     self._thread = futures.ThreadPoolExecutor(max_workers=1)
@@ -137,14 +187,20 @@ class _Background:
     return self
 
   def run(self, function, *arguments):
-    while len(self._tasks) > 1:
-      self._tasks.pop(0).result()
+    while len(self._tasks) > 1 and not self._ending.is_set():
+      if futures.wait(self._tasks[:1], timeout=0.1).done:
+        self._tasks.pop(0).result()
     self._tasks.append(self._thread.submit(function, *arguments))
+    return self._tasks[-1]
 
-  def __exit__(self, *raised):
+  def __exit__(self, kind, error, traceback):
+    if error is not None:
+      self._ending.set()
     self._thread.shutdown()
-    for task in self._tasks:
-      task.result()
+    # A signal ends a run, yet does not hide what went wrong.
+    if error is None or isinstance(error, signals.Interrupted):
+      for task in self._tasks:
+        task.result()
 
 
 class _Profiler:

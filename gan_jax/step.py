@@ -278,33 +278,49 @@ def generator_variables(state: TrainState, *, averaged: bool) -> dict[str, Any]:
   return {'params': state.players.g, **state.model_state.g}
 
 
-def make_sampler(setup: Setup, batch_size: int = 250) -> Callable:
+def _on_this_device(function, variables):
+  return functools.partial(jax.jit(function), variables), 1
+
+
+def make_sampler(
+  setup: Setup,
+  batch_size: int = 250,
+  place: Callable[[Callable, Any], tuple] = _on_this_device,
+) -> Callable:
   """A function `(variables, z, labels=None) -> examples`.
 
   Latents `[N, z_size]` and labels `[N]`, where the generator takes them, to
   numpy `[N, ...]`. Labels left out are all classes in turn. The generator runs
   in evaluation mode: running statistics, no dropout. Labels that are not
   classes, one for each latent, are a ValueError.
+
+  Args:
+    setup: whose generator it is.
+    batch_size: latents at once; rounded up so that all devices get equally
+      many.
+    place: function of rows -> that on the devices, and how many there are; see
+      `parallel.by_rows`.
   """
 
-  @jax.jit
-  def generate(variables, z, labels):
+  def generate(variables, rows):
+    z, labels = rows
     labels = labels if batch_game.takes_labels(setup.generator) else None
     return setup.generator.apply(variables, z, labels, train=False)
 
   def sample(variables, z, labels=None):
-    labels = _checked_labels(setup.generator, len(z), labels)
+    rows = np.asarray(z), _checked_labels(setup.generator, len(z), labels)
+    call, devices = place(generate, variables)
+    size = -(-batch_size // devices) * devices
     parts = []
-    for first in range(0, len(z), batch_size):
-      part = z[first : first + batch_size], labels[first : first + batch_size]
-      missing = batch_size - len(part[0])
+    for first in range(0, len(z), size):
+      part = [x[first : first + size] for x in rows]
+      count = len(part[0])
       # One shape, so one compilation.
-      padded = (
-        jnp.pad(part[0], ((0, missing), (0, 0))),
-        jnp.pad(part[1], (0, missing)),
-      )
-      made = np.asarray(generate(variables, *padded))
-      parts.append(made[: batch_size - missing])
+      padded = [
+        np.concatenate([x, np.zeros((size - count, *x.shape[1:]), x.dtype)])
+        for x in part
+      ]
+      parts.append(np.asarray(call(tuple(padded)))[:count])
     return np.concatenate(parts)
 
   return sample

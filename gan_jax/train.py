@@ -9,8 +9,8 @@ import functools
 import math
 import os
 import pathlib
-import signal
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -18,11 +18,15 @@ import numpy as np
 
 from gan_jax import (
   batch_game,
+  best,
   checkpoints,
   divergence,
+  evaluations,
   logs,
+  measuring,
   parallel,
   scribe,
+  signals,
   step,
 )
 from gan_jax import build as building
@@ -39,15 +43,12 @@ game_defaults = building.game_defaults
 _CALLS_TO_AGREE = 10
 
 
-class Interrupted(Exception):
+class Interrupted(signals.Interrupted):
   """A signal ended the run after the call in flight; its state is saved."""
 
   def __init__(self, signum: int, done: int):
-    super().__init__(
-      f'{signal.Signals(signum).name}: saved step {done}; the same command '
-      'goes on from there.'
-    )
-    self.signum = signum
+    words = f'saved step {done}; the same command goes on from there.'
+    super().__init__(words, signum)
 
 
 class _Progress(NamedTuple):
@@ -70,7 +71,8 @@ def train(
   Args:
     run: from `build(config)`, or filled by hand.
     workdir: gets `config.json`, `metrics.jsonl`, `tensorboard/`,
-      `checkpoints/` and `samples/`.
+      `checkpoints/` and `samples/`; `evaluation.json` and `best/` where the run
+      is evaluated as it goes.
     say: takes each line for the terminal.
 
   Returns:
@@ -83,11 +85,12 @@ def train(
     Interrupted: SIGINT or SIGTERM came; the state is saved.
     parallel.LeaderFailed: in another process than the first, which has raised
       one of the above.
-    ValueError: an interval is not a multiple of `steps_per_call`, or the setup
-      does not suit `run.parallel`.
+    ValueError: an interval is not a multiple of `steps_per_call`, the setup
+      does not suit `run.parallel`, or evaluation could not succeed.
   """
   building.check_intervals(run)
   building.check_axis(run)
+  check_evaluation(run)
   leads = parallel.is_leader()
   say = say if leads else lambda line: None
   devices, path = parallel.make(run.parallel), pathlib.Path(workdir)
@@ -96,8 +99,9 @@ def train(
     progress = _start(run, path, devices, say)
     if progress.done >= run.num_steps:
       say(f'{path} is finished: {progress.done} of {run.num_steps} steps.')
+      parallel.on_leader(lambda: scribe.catch_up(run, path, progress.done, say))
       return progress.state
-    parallel.on_leader(lambda: _write_down(run, path, progress.done))
+    parallel.on_leader(lambda: _write_down(run, path, progress.done, say))
     try:
       return _play(run, path, devices, progress, say)
     except Diverged as error:
@@ -111,6 +115,18 @@ def train(
       ) from None
 
 
+def check_evaluation(run: Run) -> None:
+  """Raises ValueError where evaluation in training could not succeed."""
+  if run.best_by and not run.evaluate_every:
+    raise ValueError(
+      f'best_by={run.best_by!r} needs evaluate_every: the best checkpoint is '
+      'one of those evaluated. (Or leave it out here, and give it to '
+      '--mode=watch.)'
+    )
+  if run.evaluate_every and parallel.is_leader():
+    measuring.check(run)
+
+
 def _claim(run, workdir, held, say):
   changes = workdirs.check(workdir, run.config)
   held.enter_context(workdirs.claim(workdir))
@@ -118,8 +134,10 @@ def _claim(run, workdir, held, say):
     say(f'resuming with another {change}; not bit-exact where that matters.')
 
 
-def _write_down(run, path, done):
+def _write_down(run, path, done, say):
   workdirs.cut_metrics(path, done)
+  evaluations.cut(path, done, say=say)
+  best.cut(path, done, say=say)
   workdirs.record(path, run.config)
 
 
@@ -145,7 +163,8 @@ def _restore(run, path, like, found, say):
   if restored is None:
     kept = workdirs.set_aside(path)
     if kept:
-      say(f'{path} has no finished checkpoint: starting over, see {kept}.')
+      names = ' and '.join(kept)
+      say(f'{path} has no finished checkpoint: starting over, see {names}.')
     return None
   _check_boundary(restored.step, run.steps_per_call)
   say(f'resuming from the checkpoint of step {restored.step}.')
@@ -166,10 +185,11 @@ def _check_boundary(done, steps_per_call):
 
 
 def _play(run, path, devices, progress, say):
+  ending = threading.Event()
   try:
     with (
-      _signals() as received,
-      scribe.open_(run, path, progress.done, say) as writer,
+      signals.collected(ending.set) as received,
+      scribe.open_(run, path, progress.done, say, ending) as writer,
     ):
       state = _loop(run, devices, progress, received, writer)
   except Interrupted:
@@ -202,7 +222,8 @@ def _loop(run, devices, progress, received, writer):
       # The first call compiles; the speed that is shown leaves it out.
       jax.block_until_ready(state)
       clock.restart(done)
-    save = done == run.num_steps or _due(done, run.checkpoint_every)
+    evaluate = _due(done, run.evaluate_every)
+    save = done == run.num_steps or _due(done, run.checkpoint_every) or evaluate
     log, sample = _due(done, run.log_every), _due(done, run.sample_every)
     stop = _agreed(received, number, save or sample or log)
     save = save or stop
@@ -220,6 +241,8 @@ def _loop(run, devices, progress, received, writer):
       writer.draw(state, done)
     if save:
       writer.save(state, done, pending)
+    if evaluate:
+      writer.evaluate(state, done)
     if stop:
       raise Interrupted(stop, done)
   return state
@@ -272,19 +295,3 @@ def _gather(pending):
   """One array a metric, of every step since the last logged one."""
   pending = jax.device_get(pending)
   return {k: np.concatenate([p[k] for p in pending]) for k in pending[0]}
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-  """Collects SIGINT and SIGTERM, so that the call in flight can end."""
-  received = []
-  handler = lambda signum, frame: received.append(signum)
-  kept = {}
-  with contextlib.suppress(ValueError):  # only the main thread may
-    for signum in (signal.SIGINT, signal.SIGTERM):
-      kept[signum] = signal.signal(signum, handler)
-  try:
-    yield received
-  finally:
-    for signum, before in kept.items():
-      signal.signal(signum, before)

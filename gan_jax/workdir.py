@@ -15,12 +15,14 @@ from typing import Any
 
 from gan_jax import defaults
 
-# What may differ when a run is taken up again.
+# What may differ when a run is taken up again; of a group, all its fields.
 CHANGEABLE = (
+  'best_by',
   'checkpoint_every',
   'compilation_cache',
   'data_dir',
   'evaluate_every',
+  'evaluation',
   'keep_checkpoints',
   'log_every',
   'num_samples',
@@ -38,8 +40,14 @@ class WorkdirError(Exception):
 
 
 @contextlib.contextmanager
-def claim(workdir: str | os.PathLike) -> Iterator[pathlib.Path]:
+def claim(
+  workdir: str | os.PathLike, lock_name: str = 'lock'
+) -> Iterator[pathlib.Path]:
   """Makes the folder and holds its lock, so that one process writes there.
+
+  Args:
+    workdir: the folder.
+    lock_name: the file that is locked; each kind of use has its own.
 
   Raises:
     WorkdirError: it cannot be made or written, or another process holds it.
@@ -47,7 +55,7 @@ def claim(workdir: str | os.PathLike) -> Iterator[pathlib.Path]:
   path = pathlib.Path(workdir)
   try:
     path.mkdir(parents=True, exist_ok=True)
-    lock = open(path / 'lock', 'a+')  # noqa: SIM115, held until the run ends
+    lock = open(path / lock_name, 'a+')  # noqa: SIM115, held until the run ends
   except OSError as error:
     raise WorkdirError(
       f'workdir={str(path)!r} cannot be written: {error.strerror}.'
@@ -93,7 +101,7 @@ def check(workdir: str | os.PathLike, config: dict[str, Any]) -> list[str]:
     for n in names
     if before.get(n) != asked.get(n)
   ]
-  forbidden = [text for n, text in different if n not in CHANGEABLE]
+  forbidden = [text for n, text in different if not _may_change(n)]
   if forbidden:
     raise WorkdirError(
       f'workdir={str(workdir)!r} was made by another config: '
@@ -156,13 +164,19 @@ def cut_metrics(workdir: pathlib.Path, step: int) -> None:
   replace(path, ''.join(kept))
 
 
-def set_aside(workdir: pathlib.Path) -> str | None:
-  """Moves the curve of a run that starts over; returns its new name, if any."""
-  path = workdir / 'metrics.jsonl'
-  if not path.exists() or not path.stat().st_size:
-    return None
-  os.replace(path, path.with_name('metrics.before.jsonl'))
-  return 'metrics.before.jsonl'
+def set_aside(workdir: pathlib.Path) -> list[str]:
+  """Moves the numbers of a run that starts over; returns their new names."""
+  moved = []
+  for name in ('metrics.jsonl', 'evaluation.json'):
+    path = workdir / name
+    if path.exists() and path.stat().st_size:
+      moved.append(f'{path.stem}.before{path.suffix}')
+      os.replace(path, path.with_name(moved[-1]))
+  return moved
+
+
+def _may_change(name):
+  return name.partition('.')[0] in CHANGEABLE
 
 
 def _flat(tree, prefix=''):

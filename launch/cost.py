@@ -166,9 +166,9 @@ def main(argv: list[str] | None = None) -> int:
   try:
     config, names = _parse(argv)
   except mistakes as error:
-    from gan_jax import main as command_line
+    from gan_jax import flag_words
 
-    return _fail(command_line.words_of(error, argv))
+    return _fail(flag_words.words_of(error, argv))
   try:
     print(_tables(config, names))
   except (ImportError, OSError, TypeError, ValueError) as error:

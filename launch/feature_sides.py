@@ -1,8 +1,10 @@
 """FID's Inception-v3, ours and those of the packages it has to agree with.
 
-All get the same random weights. Needs the extra `fidelity`.
+All get the same random weights. Needs the extra `fidelity`. Beside it the
+Frechet distance of as many features, which needs scipy only.
 """
 
+import functools
 import os
 import pathlib
 import tempfile
@@ -14,6 +16,7 @@ import jax
 import numpy as np
 
 from gan_jax import parallel
+from gan_jax.metrics import frechet
 from gan_jax.metrics.nets import inception
 
 Sides = tuple[Callable[[], float], Callable[[], float]]
@@ -118,6 +121,31 @@ def sides(image_size: int, tf32: bool) -> Sides:
   theirs = _theirs(state, images, 'cpu' if on_cpu else 'cuda')
   timed = lambda run: lambda: max(_speed(r, count, calls) for r in run)
   return timed([ours]), timed(theirs)
+
+
+def frechet_sides(size: int = 2048, count: int = 5000) -> Sides:
+  """Distances/s, ours and by a root of the product of the covariances.
+
+  The root is timed once, since it takes up to minutes.
+  """
+  import scipy.linalg
+
+  rng = np.random.default_rng(0)
+  mix = rng.standard_normal((size, size)) / np.arange(1, size + 1) ** 0.5
+  draw = lambda: np.maximum(rng.standard_normal((count, size)) @ mix, 0)
+  a, b = (frechet.moments(draw()) for _ in range(2))
+  given = a.mean, a.covariance, b.mean, b.covariance
+
+  def by_root():
+    scipy.linalg.sqrtm(given[1] @ given[3])
+
+  def speed(function):
+    begin = time.perf_counter()
+    function()
+    return 1 / (time.perf_counter() - begin)
+
+  ours = lambda: speed(lambda: frechet.frechet_distance(*given))
+  return ours, functools.cache(lambda: speed(by_root))
 
 
 def _ours(state, images, exact):

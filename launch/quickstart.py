@@ -55,16 +55,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _play(flags):
-  from gan_jax import generate, train
+  from gan_jax import generate, measure_run, train
 
   config = digits.get_config()
   config.seed = flags.seed
   run = train.build(config)
   _say(__doc__.splitlines()[0])
   train.train(run, flags.workdir, say=_say)
-  numbers = generate.evaluate_run(
-    run, flags.workdir, num_samples=config.num_samples, say=_say
-  )
+  (numbers,) = measure_run.evaluate_run(run, flags.workdir, say=_say)
   picture = generate.sample(run, flags.workdir)[0]
   _say(f'samples: {picture}')
   found = failures(numbers)

@@ -32,7 +32,15 @@ def assert_refused(tmp_path, flags, words):
       ["'bogus'", "'rs_hinge'", "'quarter'", "'nosn'"],
     ),
     ([QUICK, '--bogus=1'], ['bogus']),
-    ([QUICK, '--mode=bogus'], ['--mode=bogus', 'train|evaluate|sample']),
+    ([QUICK, '--mode=bogus'], ['--mode=bogus', 'train|evaluate|watch|sample']),
+    (
+      [QUICK, '--draws=2'],
+      ['--draws goes with --mode=evaluate or --mode=watch, not'],
+    ),
+    (
+      [QUICK, '--mode=evaluate', '--checkpoints=last'],
+      ['--checkpoints=last is not newest, all, best'],
+    ),
     ([QUICK, 'bogus'], ["'bogus'", '--']),
     ([], ['--config is needed', 'configs/digits.py']),
     (['--config=configs/nope.py'], ['--config', 'No such file', 'nope.py']),
@@ -145,6 +153,10 @@ def test_a_file_of_ones_own(tmp_path, body, words):
       ['config.generator', '(32, 32, 1)', '(16, 16, 1)'],
     ),
     (['generator.width=0'], ['config.generator', 'width=0', 'positive']),
+    (
+      ['evaluate_every=10', 'best_by=bogus'],
+      ["config.best_by='bogus'", "['frechet']"],
+    ),
   ],
 )
 def test_configs(tmp_path, flags, words):

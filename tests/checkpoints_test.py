@@ -126,6 +126,32 @@ def test_another_structure_is_an_error(tmp_path):
     checkpoints.restore_latest(tmp_path, {'other': STATE['w']})
 
 
+def test_the_checkpoint_of_a_step(tmp_path):
+  save(tmp_path, 10, 1)
+  save(tmp_path, 20, 2)
+  assert checkpoints.restore(tmp_path, 10, STATE).host == {'value': 1}
+  with pytest.raises(checkpoints.Gone, match=r'step 15; it has \[10, 20\]'):
+    checkpoints.restore(tmp_path, 15, STATE)
+  flip_a_bit(largest_file(tmp_path / '00000010'))
+  with pytest.raises(checkpoints.Damaged, match='00000010 is damaged'):
+    checkpoints.restore(tmp_path, 10, STATE)
+
+
+def test_one_that_is_removed_while_it_is_read_is_not_damaged(
+  tmp_path, monkeypatch
+):
+  save(tmp_path, 10, 1)
+  find = checkpoints._damage
+
+  def remove_first(folder):
+    checkpoints.remove(folder)
+    return find(folder)
+
+  monkeypatch.setattr(checkpoints, '_damage', remove_first)
+  with pytest.raises(checkpoints.Gone, match='was removed meanwhile'):
+    checkpoints.restore(tmp_path, 10, STATE)
+
+
 def test_sums_are_those_of_sha256sum(tmp_path):
   save(tmp_path, 10, 1)
   check = ['sha256sum', '--check', '--quiet', 'SHA256SUMS']

@@ -128,6 +128,31 @@ def test_a_run_goes_on_with_another_number_of_processes(alone, tmp_path):
   assert_close(losses(tmp_path), alone)
 
 
+def numbers(folder):
+  entries = json.loads((folder / 'evaluation.json').read_text())
+  return {e['step']: e['frechet']['value'] for e in entries}
+
+
+def test_evaluation_is_that_of_one_process(tmp_path):
+  flags = (*FLAGS, f'--workdir={tmp_path}', '--config.num_samples=600')
+  pixels = '--config.evaluation.features=pixels'
+  beside = '--config.evaluate_every=10', '--config.best_by=frechet'
+  leader, follower = finish(start(by_hand(*flags, pixels, *beside)))
+  trained = numbers(tmp_path)
+  assert sorted(trained) == [10, 20]
+  assert 'evaluation at step 20' in leader and 'evaluation' not in follower
+  assert (tmp_path / 'best' / 'best.json').exists()
+  (tmp_path / 'evaluation.json').unlink()
+  mode = pixels, '--mode=evaluate', '--checkpoints=all'
+  leader, follower = finish(start(by_hand(*flags, *mode)))
+  assert 'Frechet distance' in leader and 'Frechet distance' not in follower
+  together = numbers(tmp_path)
+  assert together.keys() == trained.keys()
+  for step, value in together.items():
+    # Each process has summed up its own half.
+    np.testing.assert_allclose(value, trained[step], rtol=1e-4)
+
+
 def test_a_signal_stops_all_processes_at_one_step(tmp_path):
   flags = (*FLAGS, f'--workdir={tmp_path}', '--config.num_steps=100000')
   workers = start(by_hand(*flags))
