@@ -52,6 +52,9 @@ _QUEUE_ENDS = ('FAILED', 'SUSPENDING', 'SUSPENDED')
 # How often a state is asked again that may be late: a preemption shows first in
 # the connection, a new TPU first in the queue.
 _SETTLING_POLLS = 4
+# What a run gets to end by itself when its TPU has gone: it may have ended for
+# another reason, and its code says for which.
+_LAST_SECONDS = 2.0
 
 
 class Failed(Exception):
@@ -368,13 +371,22 @@ def _watched(pod, command, poll_seconds, signals, running=False):
       if time.monotonic() - asked > poll_seconds:
         asked = time.monotonic()
         if gcloud.state(pod, patient=True) in _LOST:
-          return 255
+          return _last_code(process)
       time.sleep(min(0.2, poll_seconds))
     return code if code >= 0 else 128 - code
   finally:
     with contextlib.suppress(ProcessLookupError):
       os.killpg(process.pid, signal.SIGTERM)
     process.wait()
+
+
+def _last_code(process):
+  """Of a run whose TPU has gone: its own code where it just ends, else 255."""
+  try:
+    code = process.wait(_LAST_SECONDS)
+  except subprocess.TimeoutExpired:
+    return 255
+  return code if code >= 0 else 128 - code
 
 
 def _wait(seconds, signals):
