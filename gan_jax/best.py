@@ -16,7 +16,7 @@ from typing import Any
 
 from gan_jax import checkpoints, evaluations
 from gan_jax import workdir as workdirs
-from gan_jax.metrics import compare
+from gan_jax.metrics import entries
 
 Say = Callable[[str], None]
 
@@ -187,7 +187,7 @@ def _wins(workdir, entry, metric, say):
       f'{old["metric"]} and another protocol or other weights; begun anew.'
     )
     return True
-  return compare.better(metric, new['value'], old['value'])
+  return entries.better(metric, new['value'], old['value'])
 
 
 def _promote(folder, trial, record):

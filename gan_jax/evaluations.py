@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from gan_jax import workdir as workdirs
-from gan_jax.metrics import compare
+from gan_jax.metrics import entries as metric_entries
 
 Entry = dict[str, Any]
 Say = Callable[[str], None]
@@ -197,7 +197,7 @@ def _alike(a, b):
     all(a[name] == b[name] for name in shared)
     and draws[0] == draws[1]
     and ours.keys() == theirs.keys()
-    and all(compare.same_protocol([ours[m], theirs[m]]) for m in ours)
+    and all(metric_entries.same_protocol([ours[m], theirs[m]]) for m in ours)
   )
 
 

@@ -15,7 +15,6 @@ from gan_jax import (
   parallel,
 )
 from gan_jax import step as steps
-from gan_jax.evaluate import stacked_digits
 from gan_jax.metrics import compare, nets
 
 WEIGHTS = ('averaged', 'raw', 'both')
@@ -41,8 +40,14 @@ def check(run: build.Run) -> None:
   """
   if run.dataset is None:
     raise ValueError('evaluation needs run.dataset; this run has none.')
-  _check_net(run) if run.evaluation.features else _check_unused(run)
-  metrics = metrics_of(run)
+  try:
+    metrics = evaluate.metrics_of(run.dataset, run.evaluation)
+  except ValueError as error:
+    raise ValueError(f'evaluation.{error}') from error
+  if run.evaluation.features:
+    _check_net(run, metrics)
+  else:
+    _check_unused(run)
   if run.best_by and run.best_by not in metrics:
     raise ValueError(
       f'best_by={run.best_by!r} is not one of what is measured, '
@@ -50,34 +55,28 @@ def check(run: build.Run) -> None:
     )
 
 
-def _check_net(run):
-  settings, count = run.evaluation, len(run.dataset.examples)
-  features = f'evaluation.features={settings.features!r}'
-  if _points(run.dataset):
-    raise ValueError(
-      f'{features} is for images; {run.dataset.name!r} has points, which are '
-      'measured as they are.'
-    )
+def _check_net(run, metrics):
   labelled = batch_game.takes_labels(run.setup.generator)
   labelled = labelled and run.dataset.labels is not None
-  if compare.INTRA_CLASS in settings.comparison.metrics and not labelled:
+  if compare.INTRA_CLASS in metrics and not labelled:
     raise ValueError(
       f'evaluation.metrics has {compare.INTRA_CLASS!r}, which needs a '
       'generator that takes labels, and data in memory that have them.'
     )
   try:
-    _check_counts(settings, count, run)
+    _check_counts(run, metrics)
   except ValueError as error:
     raise ValueError(f'evaluation: {error}') from error
 
 
-def _check_counts(settings, count, run):
+def _check_counts(run, metrics):
+  settings, count = run.evaluation, len(run.dataset.examples)
   net = nets.load(
     settings.features, weights=settings.weights, resize=settings.resize
   )
-  if stacked_digits.suits(run.dataset, settings):
-    return
   wanted = settings.comparison
+  if metrics != wanted.metrics:  # modes, of any number of samples
+    return
   compare.check(wanted, net)
   rest = tuple(m for m in wanted.metrics if m != compare.INTRA_CLASS)
   wanted = wanted._replace(metrics=rest)
@@ -96,21 +95,6 @@ def _check_unused(run):
       f'evaluation.{given[0]} needs evaluation.features, one of '
       f'{sorted(nets.NETS)}.'
     )
-
-
-def _points(dataset):
-  return len(build.dataset_shape(dataset)) == 1
-
-
-def metrics_of(run: build.Run) -> tuple[str, ...]:
-  """Metrics of one number each that a run gets."""
-  if _points(run.dataset):
-    return ('sliced_wasserstein',)
-  if stacked_digits.suits(run.dataset, run.evaluation):
-    return (stacked_digits.METRIC,)
-  if run.evaluation.features:
-    return run.evaluation.comparison.metrics
-  return ('frechet',)
 
 
 def weights_of(run: build.Run, asked: str | None = None) -> tuple[str, ...]:
@@ -177,6 +161,8 @@ def make(
     alone: only this process calls, though there are others.
     stopped: asked before each batch of samples.
 
+  What is found out of the data is remembered from one call to the next.
+
   Raises (the function):
     Diverged: samples are not finite.
     Stopped: `stopped` said so.
@@ -185,6 +171,7 @@ def make(
   key = jax.random.fold_in(jax.random.key(run.seed), _STREAM)
   decode = steps.make_sampler(run.setup, place=parallel.by_rows)
   labelled = batch_game.takes_labels(run.setup.generator)
+  known = {}
 
   def measure(variables, step, weights):
     def sample(seed, count, label=None):
@@ -206,6 +193,7 @@ def make(
       draws=draws,
       sample_class=sample if labelled else None,
       alone=alone,
+      known=known,
     )
     return _checked(head | numbers)
 

@@ -154,6 +154,19 @@ def floors(real: collect.Collected) -> dict[str, float]:
   return {'10k': _between(parts[1], parts[0]), '50k': _between(*halves)}
 
 
+def notes(protocol: dict[str, Any]) -> dict[str, str | None]:
+  """What the distances of few images would mean; None where there are enough.
+
+  Args:
+    protocol: as `measure` gives it.
+  """
+  size = protocol['feature_size']
+  return {
+    '10k': frechet.bias_note(protocol['small'], size),
+    '50k': frechet.bias_note(protocol['whole'], size),
+  }
+
+
 def _between(a, b):
   return frechet.frechet_distance(a.mean, a.covariance, b.mean, b.covariance)
 
@@ -180,11 +193,12 @@ def measure(flags: Any) -> dict[str, Any]:
   modes = [(row, mode) for row in GENERATORS for mode in BATCH_NORM]
   sample_of = {key: sampler(flags.generators, *key) for key in modes}
   real = collect_real(dataset, net, sizes, flags.seed)
-  rows = []
+  rows, protocols = [], {}
   for (row, mode), sample in sample_of.items():
     start = time.monotonic()
     fake = collect_fake(sample, net, sizes, flags.seed)
     numbers = held(fake, real, net, flags.seed)
+    protocols = {n: _own(entry, net) for n, entry in numbers.items()}
     rows.append(
       dict(
         generator=row,
@@ -201,12 +215,18 @@ def measure(flags: Any) -> dict[str, Any]:
       grid = np.concatenate([b.images for b in _stream(sample, 64, flags.seed)])
       pictures.grid(grid / 127.5 - 1, flags.out / _picture(row))
   return dict(
-    protocol=net.protocol() | dict(seed=flags.seed, **sizes._asdict()),
+    protocol=net.protocol()
+    | dict(seed=flags.seed, **sizes._asdict(), held=protocols),
     floors=floors(real),
     rows=rows,
     machine=f'{jax.devices()[0].device_kind} x {jax.device_count()}, '
     f'{os.cpu_count()} cores, jax {jax.__version__}',
   )
+
+
+def _own(entry, net):
+  """Of the protocol of a number, what the net's has not."""
+  return {k: v for k, v in entry['protocol'].items() if k not in net.protocol()}
 
 
 def _picture(row):
@@ -221,8 +241,9 @@ def _line(row):
 
 def markdown(found: dict[str, Any], command: str) -> str:
   """The tables, one a protocol."""
-  small, whole = found['protocol']['small'], found['protocol']['whole']
-  net = found['protocol']['features']
+  protocol, few = found['protocol'], notes(found['protocol'])
+  small, whole = protocol['small'], protocol['whole']
+  net = protocol['features']
   how = (
     f'Distances in {net}, images rounded to 8 bits: they compare with nothing '
     'outside these tables, and the two tables not with each other.'
@@ -232,16 +253,22 @@ def markdown(found: dict[str, Any], command: str) -> str:
     f' training images. {how}',
     f'```sh\n{command}\n```',
     f'{found["machine"]}; float32; one set of latents (seed '
-    f'{found["protocol"]["seed"]}). Batch norm: running statistics '
+    f'{protocol["seed"]}). Batch norm: running statistics '
     f'(evaluation), or statistics of batches of {samples.BATCH_SIZE} samples '
     '(batch), as the authors evaluated.',
+    _how(protocol),
   ]
+  noted = lambda name: [('Few images', few[name])] if few[name] else []
   sections = [
     report.Section(
       'small',
       f'{small:,} samples against {small:,} images',
       [
-        ('Floor', f'{small:,} other training images against the same, disjoint')
+        (
+          'Floor',
+          f'{small:,} other training images against the same, disjoint',
+        ),
+        *noted('10k'),
       ],
       table=_table(found, '10k', HELD),
     ),
@@ -253,7 +280,8 @@ def markdown(found: dict[str, Any], command: str) -> str:
           'Floor',
           'two disjoint halves of the training images, so at half the count: '
           'it is biased upwards against the other rows',
-        )
+        ),
+        *noted('50k'),
       ],
       table=_table(found, '50k', ()),
     ),
@@ -266,6 +294,21 @@ def markdown(found: dict[str, Any], command: str) -> str:
   )
   title = 'Released generators of the relativistic-GAN landscape paper'
   return report.markdown(title, intro, sections)
+
+
+def _how(protocol):
+  """The protocol in a sentence."""
+  held_by = protocol['held']
+  near = {name: held_by[name]['neighbours'] for name in HELD[1:]}
+  weights = protocol.get('weights')
+  parts = [f'{protocol["feature_size"]:,} features']
+  parts += [f'resize {protocol["resize"]}'] if 'resize' in protocol else []
+  parts += [f'weights with SHA-256 {weights}...'] if weights else []
+  return (
+    f'**How.** {", ".join(parts)}; kernel: {held_by["kernel"]["subsets"]} '
+    f'subsets of {held_by["kernel"]["subset_size"]:,}; neighbours: '
+    f'{", ".join(f"{name} {k}" for name, k in near.items())}.'
+  )
 
 
 def _table(found, protocol, held_names):
@@ -316,6 +359,9 @@ def main(argv: list[str] | None = None) -> int:
   command = ' '.join(['python -m launch.released', *argv])
   (flags.out / 'released.md').write_text(markdown(found, command))
   print(f'real against real: {found["floors"]}; {flags.out / "released.md"}')
+  for name, note in notes(found['protocol']).items():
+    if note:
+      print(f'{name}: {note}')
   return 0
 
 

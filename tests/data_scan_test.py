@@ -188,6 +188,11 @@ def test_a_fingerprint_of_a_source_is_of_how_it_is_resized(pictures):
   ways.append(dict(image_size=4, resize='torchvision'))
   known = {data.fingerprint(opened(pictures, **way).dataset) for way in ways}
   assert len(known) == 4
+  fits = [opened(pictures, **way).dataset.fit for way in ways]
+  assert fits == ['', 'square', 'square', 'torchvision']
+  for max_bytes in (0, 2**20):
+    options = dict(image_size=4, max_bytes=max_bytes, resize='torchvision')
+    assert data.load(f'folder:{pictures}', **options).fit == 'torchvision'
   file = pictures / '3.png'
   Image.fromarray(IMAGES[3] + np.uint8(1)).save(file)
   assert data.fingerprint(as_source(pictures)) not in known

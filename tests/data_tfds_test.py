@@ -13,6 +13,7 @@ from PIL import Image
 
 from gan_jax import data
 from gan_jax.data import __main__ as command
+from gan_jax.data import stacked
 
 FEATURES = 'tensorflow_datasets.core.features.'
 IMAGE = FEATURES + 'image_feature.Image'
@@ -175,8 +176,31 @@ def test_resizes_the_centre_square(tmp_path):
   loaded = data.load('tiny', data_dir=str(tmp_path), image_size=2)
   assert loaded.examples.shape == (4, 2, 2, 3)
   assert np.all(loaded.examples == np.array([10, 20, 30]))
+  assert loaded.fit == 'square'
   with pytest.raises(ValueError, match="image_size must be given for 'tiny'"):
     data.load('tiny', data_dir=str(tmp_path))
+
+
+def test_a_set_says_how_its_images_were_made_squares(tmp_path):
+  write_prepared(tmp_path, 'tiny', pixels(4))
+  write_prepared(tmp_path, 'even', pixels(4, (4, 4, 3)))
+  for name, size, fit in (
+    ('tiny', None, ''),
+    ('tiny', 2, 'torchvision'),
+    ('even', 4, ''),  # squares of that side already
+    ('even', 3, 'torchvision'),
+  ):
+    for max_bytes in (0, 2**20):
+      options = dict(image_size=size, max_bytes=max_bytes, resize='torchvision')
+      assert data.load(name, data_dir=str(tmp_path), **options).fit == fit
+  write_prepared(tmp_path, 'mnist', pixels(4, (4, 4, 1)))
+  for max_bytes in (0, 2**20):
+    options = dict(data_dir=str(tmp_path), max_bytes=max_bytes, num_images=5)
+    fits = [
+      stacked.load('stacked_mnist', image_size=size, **options).fit
+      for size in (None, 3)
+    ]
+    assert fits == ['', 'square']
 
 
 def test_streams_what_does_not_fit_in_the_same_order(tmp_path):

@@ -44,13 +44,13 @@ def test_samples_one_grey_level_brighter():
   assert entry['protocol']['real'] == 'noise, split train'
   assert json.loads(json.dumps(numbers)) == numbers
   lines = evaluate.describe(numbers)
-  assert lines[1].startswith('Frechet distance in pixels-8x8: 0.01181 (real ag')
-  assert '450 against 450 real, floor 225 against 225' in lines[1]
+  assert lines[1].startswith('Frechet distance in pixels-8x8: 0.01181 (450 ag')
+  assert '450 against 450 real; real against real 13.' in lines[1]
   assert lines[2] == 'by: features pixels-8x8, images 8x8x3'
   assert lines[3].endswith('225 samples and a reference of 225.')
 
 
-def test_a_source_counts_like_an_array(monkeypatch):
+def test_a_source_counts_like_an_array():
   class Source:
     def __init__(self, examples):
       self.examples = examples
@@ -70,7 +70,91 @@ def test_a_source_counts_like_an_array(monkeypatch):
     seed=0,
     settings=PIXELS,
   )
-  assert measure(array) == measure(source)
+  numbers, same = measure(array), measure(source)
+  # What is stored differs: it is known, and no part of the protocol.
+  digests = [x['frechet'].pop('real_digest') for x in (numbers, same)]
+  assert digests == [data.fingerprint(x)[:16] for x in (array, source)]
+  assert numbers == same
+
+
+@pytest.mark.parametrize('settings', [PIXELS, evaluate.Settings()])
+def test_images_made_squares_in_another_way_have_another_protocol(settings):
+  dataset = data.Dataset('noise', images(450))
+  found = []
+  for fit in ('', 'square', 'torchvision'):
+    numbers = evaluate.evaluate(
+      in_order(dataset.examples),
+      dataset._replace(fit=fit),
+      num_samples=450,
+      seed=0,
+      settings=settings,
+    )
+    found.append(numbers['frechet']['protocol'])
+    shown = f', made to fit ({fit})' in '\n'.join(evaluate.describe(numbers))
+    assert shown == bool(fit and settings.features)
+  fits = [protocol.pop('fit', None) for protocol in found]
+  assert fits == [None, 'square', 'torchvision']
+  assert found[0] == found[1] == found[2]
+
+
+def counted(monkeypatch, name):
+  """Calls of a function of `data`."""
+  calls, known = [], getattr(data, name)
+  count = lambda *args, **options: calls.append(name) or known(*args, **options)
+  monkeypatch.setattr(data, name, count)
+  return calls
+
+
+@pytest.mark.parametrize('cached', [True, False])
+@pytest.mark.parametrize('metric', ['frechet', 'intra_class_frechet'])
+def test_the_data_are_looked_at_once(tmp_path, monkeypatch, cached, metric):
+  scans = counted(monkeypatch, 'scan')
+  prints = counted(monkeypatch, 'fingerprint')
+  dataset, known = labelled(), {}
+  measure = functools.partial(
+    evaluate.evaluate,
+    in_order(dataset.examples),
+    dataset,
+    num_samples=500,
+    seed=0,
+    settings=settings(metrics=(metric,), few=True)._replace(
+      cache=str(tmp_path) if cached else ''
+    ),
+    sample_class=lambda seed, n, label: images(n, seed + label) / 127.5 - 1,
+    draws=2,
+  )
+  first = measure(known=known)
+  looks = len(scans), len(prints)
+  # The classes one by one, by fingerprints of their own for the cache.
+  classes = 2 if metric == 'intra_class_frechet' else 0
+  assert looks == (classes or 1, 1 + classes * cached)
+  assert measure(known=known) == first
+  assert looks == (len(scans), len(prints))
+  assert measure() == first
+  assert len(prints) == 2 * looks[1]
+  with pytest.raises(ValueError, match="other examples than those of 'two'"):
+    evaluate.evaluate(
+      in_order(dataset.examples), labelled(), num_samples=9, seed=0, known=known
+    )
+
+
+def test_statistics_of_many_classes_are_not_all_held(monkeypatch):
+  dataset, known = labelled(), {}
+  held = lambda: [name for name in known if name[0] == 'real']
+  measure = functools.partial(
+    evaluate.evaluate,
+    in_order(dataset.examples),
+    dataset,
+    num_samples=500,
+    seed=0,
+    settings=settings(metrics=('intra_class_frechet',), few=True),
+    sample_class=lambda seed, n, label: images(n, seed + label) / 127.5 - 1,
+  )
+  # Moments of 192 features are of 3 groups, 0.3 MB each.
+  monkeypatch.setattr(in_features, '_REMEMBERED_BYTES', 10**6)
+  first = measure(known=known)
+  assert len(held()) == 1
+  assert measure(known=known) == first == measure()
 
 
 def test_draws_have_latents_of_their_own():
@@ -182,6 +266,7 @@ def test_stacked_digits_cover_their_modes():
   lines = '\n'.join(evaluate.describe(numbers))
   assert f'modes covered: {entry["covered"]}/1000' in lines
   assert entry['protocol']['image_shape'] == [16, 16, 3]
+  assert entry['protocol']['real'] == 'stacked_digits, split train'
   # One image again and again.
   single = measure(chosen[:1])['stacked_modes']
   assert single['covered'] == 1
@@ -209,6 +294,37 @@ def test_what_cannot_be_measured(changes, words):
       num_samples=100,
       seed=0,
       settings=PIXELS._replace(**changes),
+    )
+
+
+def test_metrics_by_the_kind_of_data():
+  points = np.zeros((4, 2), np.float32)
+  of = lambda name, examples, given=(), **fields: evaluate.metrics_of(
+    data.Dataset(name, examples, **fields),
+    settings(metrics=given) if given else evaluate.Settings(),
+  )
+  assert of('cloud', points) == ('sliced_wasserstein',)
+  assert of('mix', points, centres=points) == ('sliced_wasserstein',)
+  assert of('noise', images(4)) == of('digits', images(4)) == ('frechet',)
+  assert of('noise', images(4), ('kernel', 'recall')) == ('kernel', 'recall')
+  assert of('stacked_digits', images(4)) == ('stacked_modes',)
+  assert of('stacked_digits', images(4), ('kernel',)) == ('kernel',)
+  with pytest.raises(ValueError, match="features='pixels' is for images"):
+    of('cloud', points, ('frechet',))
+
+
+@pytest.mark.parametrize('features', ['', 'digits', 'mnist-lenet'])
+def test_stacked_digits_have_no_metrics_but_their_modes(features):
+  dataset = data.Dataset('stacked_digits', images(20))
+  wanted = settings(metrics=('frechet', 'kernel'))._replace(features=features)
+  words = r"metrics='frechet,kernel' must be left out .* \('stacked_modes'\)"
+  with pytest.raises(ValueError, match=words):
+    evaluate.evaluate(
+      in_order(dataset.examples),
+      dataset,
+      num_samples=10,
+      seed=0,
+      settings=wanted,
     )
 
 

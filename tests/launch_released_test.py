@@ -1,5 +1,8 @@
 """The table of the released generators: its groups, its floors, its words."""
 
+import json
+import pathlib
+
 import numpy as np
 import pytest
 
@@ -63,7 +66,8 @@ def test_a_folder_without_the_generators(tmp_path, capsys):
   assert 'error: ' in capsys.readouterr().err
 
 
-def test_a_row_for_each_generator_and_mode_and_one_for_the_floor():
+def found(small=10, whole=50):
+  """As `measure` gives it, with a number of its own for each meaning."""
   held = dict.fromkeys(released.HELD, 0.5)
   rows = [
     dict(
@@ -76,13 +80,59 @@ def test_a_row_for_each_generator_and_mode_and_one_for_the_floor():
     for name in released.GENERATORS
     for mode in released.BATCH_NORM
   ]
-  protocol = dict(features='net', seed=0, small=10, whole=50)
+  protocol = dict(
+    features='net',
+    feature_size=9,
+    resize='clean',
+    weights='8bd6',
+    seed=0,
+    small=small,
+    whole=whole,
+    held=dict(
+      kernel=dict(subsets=7, subset_size=1234),
+      precision=dict(neighbours=2),
+      recall=dict(neighbours=4),
+      density=dict(neighbours=6),
+      coverage=dict(neighbours=8),
+    ),
+  )
   floors = {'10k': 3.0, '50k': 4.0}
-  found = dict(protocol=protocol, floors=floors, rows=rows, machine='a machine')
-  text = released.markdown(found, 'the command')
+  return dict(protocol=protocol, floors=floors, rows=rows, machine='a machine')
+
+
+def test_a_row_for_each_generator_and_mode_and_one_for_the_floor():
+  text = released.markdown(found(), 'the command')
   first, second = text.split('## ')[1:3]
   assert first.startswith('10 samples against 10 images')
   assert first.count('| 1.00 |') == second.count('| 2.00 |') == 6
   assert '| real against real |  | 3.00 | 0.25 |' in first
   assert '| real against real |  | 4.00 |' in second
   assert 'the command' in text and 'a machine' in text
+
+
+def test_how_the_numbers_were_taken():
+  text = released.markdown(found(), 'the command')
+  assert (
+    '**How.** 9 features, resize clean, weights with SHA-256 8bd6...; kernel: '
+    '7 subsets of 1,234; neighbours: precision 2, recall 4, density 6, '
+    'coverage 8.'
+  ) in text
+
+
+@pytest.mark.parametrize(
+  ('small', 'whole', 'noted'),
+  [(10, 50, []), (9, 50, ['9']), (4, 8, ['4', '8'])],
+)
+def test_distances_of_no_more_images_than_features_say_so(small, whole, noted):
+  text = released.markdown(found(small, whole), 'the command')
+  lines = [x for x in text.splitlines() if x.startswith('**Few images.**')]
+  assert [line.split()[2] for line in lines] == noted
+  assert all('biased upwards' in line for line in lines)
+
+
+def test_the_page_is_that_of_the_stored_numbers():
+  results = pathlib.Path(__file__).parents[1] / 'docs' / 'results'
+  page = (results / 'released.md').read_text()
+  command = page.split('```sh\n')[1].partition('\n```')[0]
+  stored = json.loads((results / 'released.json').read_text())
+  assert released.markdown(stored, command) == page

@@ -4,9 +4,10 @@ python tests/make_torch_fixtures.py            writes them
 python tests/make_torch_fixtures.py --check    names those that PyTorch answers
                                                otherwise, and exits with 1 then
 
-Run it in the checkout with PYTHONPATH=. set. Needs PyTorch and numpy only. Weights and inputs are not stored: they are
-functions of names and shapes here, for this script and for the tests alike. The
-file of an architecture has for each of its cases
+Run it in the checkout with PYTHONPATH=. set. Needs PyTorch and numpy only.
+Weights and inputs are not stored: they are functions of names and shapes here,
+for this script and for the tests alike. The file of an architecture has for
+each of its cases
 
   CASE/shapes  PyTorch's names and shapes, as JSON
   CASE/eval    a sample of the output in evaluation mode

@@ -1,10 +1,11 @@
 """Settings of an evaluation that could not succeed, found before training."""
 
+import numpy as np
 import pytest
 from measuring_test import METRIC, own_run, quietly
 
 from configs import digits, toy
-from gan_jax import build, evaluate, train
+from gan_jax import build, data, evaluate, train
 
 
 @pytest.mark.parametrize(
@@ -67,6 +68,20 @@ def test_settings_that_do_not_suit_the_run(evaluation, words):
   config.evaluation.update(evaluation)
   with pytest.raises(ValueError, match=words):
     train.check_evaluation(train.build(config))
+
+
+def test_stacked_digits_have_no_metrics_but_their_modes():
+  config = digits.get_config('quick')
+  config.evaluate_every, config.best_by = 10, 'stacked_modes'
+  config.evaluation.update(features='digits', metrics='kernel')
+  stacks = data.Dataset('stacked_digits', np.zeros((9, 16, 16, 3), np.uint8))
+  run = train.build(config)._replace(dataset=stacks)
+  with pytest.raises(
+    ValueError, match="^evaluation.metrics='kernel' must be l"
+  ):
+    train.check_evaluation(run)
+  plain = run.evaluation._replace(comparison=evaluate.Settings().comparison)
+  train.check_evaluation(run._replace(evaluation=plain))
 
 
 def test_a_config_becomes_a_run():

@@ -171,6 +171,20 @@ def test_a_run_that_goes_on_evaluates_no_step_twice(copied, monkeypatch):
   assert len(asked) == 1
 
 
+def test_what_is_known_of_the_data_is_kept_between_steps(tmp_path, monkeypatch):
+  dicts = []
+  known = evaluate.evaluate
+
+  def keep(*arguments, **options):
+    dicts.append(options['known'])
+    return known(*arguments, **options)
+
+  monkeypatch.setattr(evaluate, 'evaluate', keep)
+  train.train(own_run(20), tmp_path, say=quietly)
+  measure_run.evaluate_run(own_run(20), tmp_path, say=quietly)
+  assert dicts[0] is dicts[1] is not dicts[2] and len(dicts) == 3
+
+
 def test_what_was_not_evaluated_is_when_the_run_goes_on(whole, copied):
   entries = evaluations.read(copied)
   kept = [entries[0], {**entries[3], 'step': 60}]  # and one of a lost future

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gan_jax.metrics import collect
+from gan_jax.metrics import collect, stream
 from gan_jax.metrics.feature_net import FeatureNet, Output
 
 COUNT, SIZE, CLASSES = 37, 5, 3
@@ -136,7 +136,7 @@ def test_regular_batches_keep_all_and_their_order():
   x = images()
   pieces = [*batches(x[:3], 3), *batches(x[3:30], 27, 3)]
   pieces += [*batches(x[30:], 1, 30)]
-  found = list(collect.regular(pieces, 8))
+  found = list(stream.regular(pieces, 8))
   assert [len(b.images) for b in found] == [8, 8, 8, 8, 5]
   np.testing.assert_array_equal(np.concatenate([b.images for b in found]), x)
   index = np.concatenate([b.index for b in found])

@@ -213,6 +213,14 @@ def test_a_choice_follows_from_its_seed(measured, tmp_path):
   assert few('--num=300')['metrics'] == measured(a, b)['metrics']
 
 
+def test_both_sides_choose_by_themselves(measured, tmp_path):
+  # By one choice it would be the same images, at a distance of 0.
+  a = arrays(tmp_path / 'a.npz', NOISE)
+  record = measured(a, a, '--num=200')
+  assert not record['same_images']
+  assert record['metrics']['frechet']['value'] > 1
+
+
 def test_a_choice_of_a_is_not_the_reference_of_b(measured, tmp_path):
   # Else a set against itself would be at 0, and below its floor.
   a = arrays(tmp_path / 'a.npz', NOISE)
@@ -233,12 +241,21 @@ def test_a_number_stands_with_its_floor_counts_and_seed(run, tmp_path):
   assert lines[2].startswith('features: pixels-8x8, 192 of them')
   assert 'A and B are the same images.' in lines
   (frechet,) = [x for x in lines if x.startswith('Frechet distance in pixels')]
-  assert 'lower is better; 200 of B against 200 others: ' in frechet
+  assert 'lower is better; 400 against 400 of B; B against B ' in frechet
+  assert frechet.endswith(': 200 against the other 200)')
   assert 'count=400, count_reference=400, count_floor=200' in out
   assert 'compare at one count only: --num=200 --reference=200.' in out
   assert 'precision in pixels-8x8: ' in out and 'neighbours=3' in out
   assert 'kernel distance in pixels-8x8: ' in out
   assert 'FID' not in out and 'KID' not in out
+
+
+def test_a_floor_of_as_many_images_needs_no_note(run, tmp_path):
+  a = arrays(tmp_path / 'a.npz', NOISE)
+  b = arrays(tmp_path / 'b.npz', np.concatenate([NOISE, NOISE // 2]))
+  _, out, _ = run(a, b)
+  assert '400 against 800 of B; B against B ' in out
+  assert ': 400 against the other 400)' in out and 'note:' not in out
 
 
 def test_equal_counts_need_no_note(run, tmp_path):
@@ -294,7 +311,8 @@ def test_fid_is_said_of_its_network_with_its_weights_only(
   assert any(line.startswith(title) for line in lines), lines
   assert f'weights {digest[:16]}' in out
   assert any(x.startswith(('KID', 'IS')) for x in lines) == (title == 'FID: ')
-  assert ('of B itself' in out or 'B itself: ' in out) and 'splits=10' in out
+  assert 'B itself scores ' in out and ' over 400 images)' in out
+  assert 'splits=10' in out
 
 
 def test_unreadable_images_are_skipped_if_asked_and_said(
@@ -431,8 +449,13 @@ def test_help_names_every_flag(run):
     '--features',
     '--[no]skip_unreadable',
     '--reference',
+    'by a name of the list below',
+    'Inception-v3 of FID, layer of 192',
+    'averages of 8 x 8 cells; no weights',
   ):
     assert word in out
+  listed = out.partition('Features:\n')[2].splitlines()
+  assert [line.split()[0] for line in listed] == list(nets.NETS)
 
 
 def test_it_runs_as_a_module():

@@ -5,7 +5,15 @@ import json
 import numpy as np
 import pytest
 
-from gan_jax.metrics import collect, compare
+from gan_jax.evaluate import lines
+from gan_jax.metrics import (
+  collect,
+  compare,
+  entries,
+  frechet,
+  single_features,
+  wording,
+)
 from gan_jax.metrics.feature_net import FeatureNet, Output
 
 SIZE = 4
@@ -59,6 +67,7 @@ def test_a_shift_of_all_features_by_a_constant():
     'count': 600,
     'count_reference': 600,
     'count_floor': 300,
+    'count_floor_reference': 300,
     'halves_seed': 2020,
   }
 
@@ -68,11 +77,78 @@ def test_a_reference_of_some_images_and_its_floor_have_one_size():
   settings = compare.Settings(reference=100)
   entry = both(images(100, 0, 200, seed=1), real, settings)['frechet']
   counts = {k: v for k, v in entry['protocol'].items() if 'count' in k}
-  assert set(counts.values()) == {100} and len(counts) == 3
+  assert set(counts.values()) == {100} and len(counts) == 4
   # Samples from the same distribution meet the floor, within its spread.
   assert 0.2 < entry['value'] / entry['real_against_real'] < 5
   with pytest.raises(ValueError, match=r'reference=301 .* at most 300'):
     compare.plan_of_real(600, 100, compare.Settings(reference=301))
+
+
+def test_the_floor_is_as_many_real_images_as_samples_against_all_the_others():
+  real = images(600, 0, 200)
+  settings = compare.Settings()
+  entry = both(images(100, 0, 200, seed=1), real, settings)['frechet']
+  counts = {k: v for k, v in entry['protocol'].items() if 'count' in k}
+  assert list(counts.values()) == [100, 600, 100, 500]
+  side = compare.plan_of_real(600, 100, settings).group == 1
+  features = real[..., 0].reshape(600, 4)
+  assert entry['real_against_real'] == pytest.approx(
+    frechet.distance(features[side], features[~side]), rel=1e-9
+  )
+
+
+@pytest.mark.parametrize(
+  ('counts', 'words', 'common'),
+  [
+    # Few samples; as many as real images; a reference of as many; more than
+    # half of the real images; a reference of fewer, and of more.
+    ((100, 600, 100, 500), '100 against the other 500', None),
+    ((600, 600, 300, 300), '300 against the other 300', 300),
+    ((100, 100, 100, 100), '100 against 100 others', None),
+    ((500, 600, 300, 300), '300 against the other 300', 300),
+    ((300, 100, 100, 100), '100 against 100 others', 100),
+    ((100, 300, 300, 300), '300 against 300 others', 100),
+  ],
+)
+def test_counts_in_words_and_where_a_floor_is_of_others(counts, words, common):
+  names = ('count', 'count_reference', 'count_floor', 'count_floor_reference')
+  protocol = dict(zip(names, counts, strict=True))
+  assert wording.counts(protocol) == (f'{counts[0]} against {counts[1]}', words)
+  number = {'real_against_real': 1.0, 'protocol': protocol}
+  assert wording.common_count(number) == common
+
+
+def test_a_line_says_what_is_against_how_many():
+  counted = {'features': 'net', 'count': 10_000, 'count_reference': 50_000}
+  floor = {'count_floor': 10_000, 'count_floor_reference': 40_000}
+  numbers = {
+    'frechet': {
+      'value': 7.25,
+      'real_against_real': 3.1,
+      'protocol': counted | floor,
+    },
+    'inception_score': {
+      'value': 9.0,
+      'std_over_splits': 0.25,
+      'real_against_real': 11.5,
+      'protocol': counted,
+    },
+  }
+  head = dict(num_samples=10_000, seed=0, dataset='some', split='train')
+  assert lines.describe(head | numbers)[1:] == [
+    'Frechet distance in net: 7.25 (10000 against 50000 real; real against '
+    'real 3.1: 10000 against the other 40000)',
+    'inception score in net: 9 +- 0.25 over splits (real images score 11.5 '
+    'over 50000 images)',
+  ]
+
+
+def test_counts_in_words_over_classes_and_of_real_images_alone():
+  over = dict(count=5, count_reference=[7, 9], count_floor=[3, 4])
+  over['count_floor_reference'] = [4, 5]
+  found = ('5 against 7 to 9', '3 to 4 against 4 to 5 others')
+  assert wording.counts(over) == found
+  assert wording.counts(dict(count=5, count_reference=8)) == ('8', '')
 
 
 def test_every_metric_of_samples_as_good_as_the_data():
@@ -144,35 +220,35 @@ def entry(value, **protocol):
 
 def test_draws_are_averaged_with_their_deviation():
   draws = [{'frechet': entry(value, count=5)} for value in (1.0, 2.0, 6.0)]
-  merged = compare.over_draws(draws)['frechet']
+  merged = entries.over_draws(draws)['frechet']
   assert merged['value'] == 3.0
   assert merged['draws'] == [1.0, 2.0, 6.0]
   # Deviations -2, -1, 3: 14 / 2.
   assert merged['std_over_draws'] == pytest.approx(7**0.5)
-  assert compare.over_draws(draws[:1]) == draws[0]
+  assert entries.over_draws(draws[:1]) == draws[0]
 
 
 def test_numbers_of_different_protocols_are_not_merged():
   draws = [{'frechet': entry(1.0, count=n)} for n in (5, 6)]
   with pytest.raises(ValueError, match='differ in their protocols'):
-    compare.over_draws(draws)
-  assert not compare.same_protocol([d['frechet'] for d in draws])
-  assert compare.same_protocol([draws[0]['frechet']] * 2)
+    entries.over_draws(draws)
+  assert not entries.same_protocol([d['frechet'] for d in draws])
+  assert entries.same_protocol([draws[0]['frechet']] * 2)
 
 
 def test_which_value_is_better():
-  assert compare.better('frechet', 1.0, 2.0)
-  assert not compare.better('frechet', 2.0, 1.0)
-  assert compare.better('coverage', 2.0, 1.0)
-  assert compare.better('sliced_wasserstein', 1.0, 2.0)
+  assert entries.better('frechet', 1.0, 2.0)
+  assert not entries.better('frechet', 2.0, 1.0)
+  assert entries.better('coverage', 2.0, 1.0)
+  assert entries.better('sliced_wasserstein', 1.0, 2.0)
   for metric in ('frechet', 'coverage'):
-    assert not compare.better(metric, float('nan'), 1.0)
-    assert compare.better(metric, 1.0, float('nan'))
-    assert not compare.better(metric, 1.0, 1.0)
+    assert not entries.better(metric, float('nan'), 1.0)
+    assert entries.better(metric, 1.0, float('nan'))
+    assert not entries.better(metric, 1.0, 1.0)
 
 
 def test_fid_is_said_of_one_network_and_its_weights_only():
-  of = lambda **protocol: compare.title('frechet', protocol)
+  of = lambda **protocol: entries.title('frechet', protocol)
   inception = dict(features='inception-v3-fid-2048')
   assert of(**inception, weights='6726825d0af5f729') == 'FID'
   assert of(**inception, weights='00112233') == 'Frechet distance'
@@ -187,7 +263,7 @@ def test_fakes_made_of_the_real_images_are_not_chosen_in_pairs():
     settings = compare.Settings(metrics=('precision',), keep=keep)
     fake = collected(x, compare.plan_of_fake(200, settings))
     real = collected(x, compare.plan_of_real(200, 200, settings))
-    sides = compare._sides(fake, real, settings)
+    sides = single_features.sides_of(fake, real, seed=settings.seed)
     shared = {*sides.fake[:, 0]} & {*sides.real[:, 0]}
     assert len(sides.fake) == 100
     assert 30 < len(shared) < 70, keep

@@ -106,6 +106,17 @@ def test_it_is_computed_once_and_then_read(tmp_path):
   assert compute.times == 2
 
 
+@pytest.mark.parametrize('mask', [0o022, 0o077])
+def test_files_are_for_those_whom_the_umask_lets_read_them(tmp_path, mask):
+  before = os.umask(mask)
+  try:
+    look_up(Computed(), tmp_path)
+  finally:
+    os.umask(before)
+  (file,) = tmp_path.iterdir()
+  assert file.stat().st_mode & 0o777 == 0o666 & ~mask
+
+
 def test_an_empty_folder_name_keeps_nothing(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   compute = Computed()

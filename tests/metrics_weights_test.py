@@ -446,6 +446,22 @@ def test_checked_names_everything_that_is_amiss():
   ]
 
 
+def test_checked_names_five_of_each_kind_and_counts_them():
+  shapes = {f'layer{i}': (2,) for i in range(20)}
+  given = {name: np.ones(shape) for name, shape in shapes.items()}
+  for i in range(6):
+    del given[f'layer{i}']
+  given |= {f'layer{i}': np.ones(3) for i in range(7, 12)}
+  with pytest.raises(ValueError) as error:
+    weights.checked(given, shapes, file='FILE', network='Net')
+  assert str(error.value).splitlines() == [
+    'FILE does not fit Net:',
+    *(f'  missing: layer{i} (2,)' for i in range(5)),
+    *(f'  misshapen: layer{i} (3,), not (2,)' for i in range(7, 12)),
+    '  missing: 6 in all',
+  ]
+
+
 @pytest.mark.parametrize(
   ('array', 'words'),
   [

@@ -23,6 +23,8 @@ class Dataset(NamedTuple):
     num_classes: how many classes, 0 when unlabelled.
     centres: `[M, 2]`, the modes of a mixture of Gaussians; None otherwise.
     std: their standard deviation; 0 where `centres` is None.
+    fit: how images of other shapes were made squares, a name of
+      `images.RESIZE`; '' where they are as stored.
   """
 
   name: str
@@ -31,3 +33,4 @@ class Dataset(NamedTuple):
   num_classes: int = 0
   centres: np.ndarray | None = None
   std: float = 0.0
+  fit: str = ''

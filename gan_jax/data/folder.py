@@ -58,9 +58,9 @@ def load(
   read = lambda indices: [_read(files[i], labels, i) for i in indices]
   source = images.ImageSource(name, len(files), read, shape, image_size, resize)
   if source.nbytes() > max_bytes:
-    return dataset_lib.Dataset(name, source, None, num_classes)
+    return dataset_lib.Dataset(name, source, None, num_classes, fit=resize)
   pixels, labels = images.decode_all(source)
-  return dataset_lib.Dataset(name, pixels, labels, num_classes)
+  return dataset_lib.Dataset(name, pixels, labels, num_classes, fit=resize)
 
 
 class Opened(NamedTuple):
@@ -142,7 +142,8 @@ def refuse(name: str, bad: dict[int, str], total: int) -> None:
 def _source(name, files, shape, image_size, resize) -> dataset_lib.Dataset:
   read = lambda indices: [_read(files[i], None, i) for i in indices]
   source = images.ImageSource(name, len(files), read, shape, image_size, resize)
-  return dataset_lib.Dataset(name, source)
+  fit = '' if image_size is None else resize
+  return dataset_lib.Dataset(name, source, fit=fit)
 
 
 class _Seen(NamedTuple):

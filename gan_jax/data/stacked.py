@@ -74,10 +74,10 @@ def load(
   indices = rng.integers(0, count, (num_images, CHANNELS), dtype=np.int32)
   source = StackedSource(singles, indices)
   if source.nbytes() > max_bytes:
-    return dataset_lib.Dataset(name, source, None, NUM_CLASSES)
+    return dataset_lib.Dataset(name, source, None, NUM_CLASSES, fit=singles.fit)
   images = np.stack([singles.examples[i, ..., 0] for i in indices.T], axis=-1)
   labels = _joined(singles.labels[indices])
-  return dataset_lib.Dataset(name, images, labels, NUM_CLASSES)
+  return dataset_lib.Dataset(name, images, labels, NUM_CLASSES, fit=singles.fit)
 
 
 @dataclasses.dataclass(frozen=True)

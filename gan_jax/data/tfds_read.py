@@ -43,7 +43,8 @@ def load(
   image_key, label_key = _keys(name, directory, builder.info.features)
   records = _records(name, directory, builder, split, image_key)
   keys = [image_key, label_key] if label_key else [image_key]
-  shape = _shape(name, builder.info.features[image_key], image_size)
+  stored = builder.info.features[image_key]
+  shape = _shape(name, stored, image_size)
 
   def read(indices):
     rows = _read_rows(name, directory, records, keys, indices)
@@ -58,10 +59,12 @@ def load(
     name, len(records), read, shape, image_size, resize
   )
   classes = builder.info.features[label_key].num_classes if label_key else 0
+  # Squares of this side are left alone, whatever the way.
+  fit = '' if shape[:2] == tuple(stored.shape[:2]) else resize
   if source.nbytes() > max_bytes:
-    return dataset_lib.Dataset(name, source, None, classes)
+    return dataset_lib.Dataset(name, source, None, classes, fit=fit)
   pixels, labels = images.decode_all(source)
-  return dataset_lib.Dataset(name, pixels, labels, classes)
+  return dataset_lib.Dataset(name, pixels, labels, classes, fit=fit)
 
 
 def prepare_command(name: str, data_dir: str = 'DIR') -> str:

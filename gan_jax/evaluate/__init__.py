@@ -5,6 +5,11 @@ Every distance stands beside its floor, real examples against other real ones
 """
 
 from gan_jax.evaluate.lines import describe
-from gan_jax.evaluate.measure import Settings, evaluate, settings_of
+from gan_jax.evaluate.measure import (
+  Settings,
+  evaluate,
+  metrics_of,
+  settings_of,
+)
 
-__all__ = ['Settings', 'describe', 'evaluate', 'settings_of']
+__all__ = ['Settings', 'describe', 'evaluate', 'metrics_of', 'settings_of']

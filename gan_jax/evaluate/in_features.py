@@ -1,8 +1,7 @@
 """Images against images in the features of a net, in bounded memory."""
 
 import functools
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,38 +9,21 @@ from absl import logging
 
 from gan_jax import data, parallel
 from gan_jax.evaluate import samples
+from gan_jax.evaluate import task as tasks
 from gan_jax.metrics import collect, compare, intra_class, nets, reference
+from gan_jax.metrics.stream import Batch
 
-if TYPE_CHECKING:
-  from gan_jax.evaluate.measure import Settings
+# Statistics of classes that are remembered, at most: of a thousand classes in
+# 2,048 features they would be 100 GB.
+_REMEMBERED_BYTES = 2**30
 
 
-class Task(NamedTuple):
-  """What is measured of one generator; fields as `evaluate` takes them.
+def measure(task: tasks.Task) -> dict[str, Any]:
+  """Entries of `settings.comparison.metrics`; see `evaluate`.
 
-  Attributes:
-    sample: (seed, n) -> images.
-    sample_class: (seed, n, label) -> images of a class; None without labels.
-    dataset: the real images.
-    split: of the data set.
-    num_samples: in all.
-    seeds: the seed and the number of this draw.
-    settings: which net and metrics.
-    alone: whether no other process takes part.
+  Each has `real_digest`, of the real images, beside its protocol and not in it:
+  the same images as an array and as a source have different ones.
   """
-
-  sample: samples.Sample
-  sample_class: Callable[[int, int, int], np.ndarray] | None
-  dataset: data.Dataset
-  split: str
-  num_samples: int
-  seeds: list[int]
-  settings: 'Settings'
-  alone: bool
-
-
-def measure(task: Task) -> dict[str, Any]:
-  """Entries of `settings.comparison.metrics`; see `evaluate`."""
   settings = task.settings
   net = nets.load(
     settings.features, weights=settings.weights, resize=settings.resize
@@ -53,7 +35,19 @@ def measure(task: Task) -> dict[str, Any]:
   entries = _entries(_with_metrics(task, rest), net) if rest else {}
   if compare.INTRA_CLASS in wanted:
     entries[compare.INTRA_CLASS] = _intra_class(task, net)
-  return {name: entries[name] for name in wanted}
+  digest = _digest(task)
+  return {name: entries[name] | {'real_digest': digest} for name in wanted}
+
+
+def _digest(task):
+  find = lambda: _fingerprint(task)[:16]
+  return find() if task.alone else parallel.on_leader(find)
+
+
+def _fingerprint(task):
+  """Of the images; takes a look at all that is stored."""
+  name = 'fingerprint', task.label
+  return tasks.once(task, name, lambda: data.fingerprint(task.dataset))
 
 
 def _with_metrics(task, metrics):
@@ -74,10 +68,8 @@ def _entries(task, net):
   fake = _together(lambda: collect.collect(stream, net, plan), task.alone)
   entries = compare.compare(fake, real, net, settings)
   for entry in entries.values():
-    entry['protocol'] |= {
-      'real': f'{dataset.name}, split {task.split}',
-      'samples': 'rounded to 8 bits',
-    }
+    entry['protocol'] |= tasks.real(task)
+    entry['protocol']['samples'] = 'rounded to 8 bits'
   return entries
 
 
@@ -98,6 +90,7 @@ def _intra_class(task, net):
       sample=functools.partial(task.sample_class, label=label),
       dataset=data.subset(dataset, chosen),
       num_samples=per_class,
+      label=label,
       # Latents of their own for each class.
       seeds=[*task.seeds, label + 1],
     )
@@ -110,24 +103,41 @@ def _intra_class(task, net):
 
 
 def _real(task, net):
-  """The statistics of the data set, from the cache where they are there."""
-  dataset, settings = task.dataset, task.settings
-  available = len(dataset.examples)
+  """The statistics of the data set, remembered for the next generator."""
+  of_net = net.name, net.digest, net.resize
+  # What `compare.plan_of_real` makes its plan of, for this data set.
+  plan = task.num_samples, task.settings.comparison
+  name = 'real', task.label, *of_net, *plan
+  if name in task.known:
+    return task.known[name]
+  real = _found(task, net)
+  if task.label is not None:
+    size = sum(np.asarray(x).nbytes for x in jax.tree.leaves(real))
+    size += task.known.get('bytes', 0)
+    if size > _REMEMBERED_BYTES:
+      return real
+    task.known['bytes'] = size
+  task.known[name] = real
+  return real
+
+
+def _found(task, net):
+  """The same from the cache, or computed."""
+  settings, available = task.settings, len(task.dataset.examples)
   plan = compare.plan_of_real(available, task.num_samples, settings.comparison)
   first, last = _share(available, task.alone)
 
   def compute():
-    batches = data.scan(dataset, start=first, stop=last)
-    stream = (collect.Batch(*batch) for batch in batches)
+    batches = data.scan(task.dataset, start=first, stop=last)
+    stream = (Batch(*batch) for batch in batches)
     return _together(lambda: collect.collect(stream, net, plan), task.alone)
 
-  @functools.cache
-  def key():  # takes a look at all that is stored
-    return reference.key_of(net, plan, fingerprint=data.fingerprint(dataset))
+  def cached(compute):
+    key = reference.key_of(net, plan, fingerprint=_fingerprint(task))
+    return reference.cached(
+      compute, key=key, folder=settings.cache, say=logging.info
+    )
 
-  cached = lambda compute: reference.cached(
-    compute, key=key(), folder=settings.cache, say=logging.info
-  )
   if not settings.cache:
     return compute()
   return cached(compute) if task.alone else _of_all(cached, compute)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from gan_jax.evaluate import stacked_digits
-from gan_jax.metrics import compare, wording
+from gan_jax.metrics import entries, wording
 
 _BAR = 40
 
@@ -30,8 +30,8 @@ def describe(numbers: dict[str, Any]) -> list[str]:
 
 def _how(numbers):
   """What stands behind numbers in the features of a net."""
-  entries = [e for e in numbers.values() if isinstance(e, dict)]
-  protocols = [e['protocol'] for e in entries]
+  found = [e for e in numbers.values() if isinstance(e, dict)]
+  protocols = [e['protocol'] for e in found]
   protocols = [p for p in protocols if {'features', 'image_shape'} <= {*p}]
   if not protocols:
     return []
@@ -39,13 +39,14 @@ def _how(numbers):
   first = protocols[0]
   parts = [f'{title} {first[k]}' for k, title in named.items() if k in first]
   notes = {p['note'] for p in protocols if 'note' in p}
-  for common in filter(None, map(wording.common_count, entries)):
+  for common in filter(None, map(wording.common_count, found)):
     notes.add(
       'fewer images give larger distances, so a number and its floor compare '
       f'at one count only: {common} samples and a reference of {common}.'
     )
   size = 'x'.join(map(str, first['image_shape']))
-  return [f'by: {", ".join(parts)}, images {size}', *sorted(notes)]
+  fit = f', made to fit ({first["fit"]})' if 'fit' in first else ''
+  return [f'by: {", ".join(parts)}, images {size}{fit}', *sorted(notes)]
 
 
 def _describe_classes(classes, classifier):
@@ -92,14 +93,12 @@ def _describe_value(name, entry):
     spread = (
       f' +- {entry["std_over_draws"]:.2g} over {len(entry["draws"])} draws'
     )
-  return (
-    f'{_title(name, protocol)}: {entry["value"]:.4g}{spread} '
-    f'({_floor(entry)}; {_counts(protocol)})'
-  )
+  title = _title(name, protocol)
+  return f'{title}: {entry["value"]:.4g}{spread} ({_terms(entry)})'
 
 
 def _title(name, protocol):
-  title = _TITLES.get(name) or compare.title(name, protocol)
+  title = _TITLES.get(name) or entries.title(name, protocol)
   if title.isupper() or 'features' not in protocol:
     return title
   return f'{title} in {protocol["features"]}'
@@ -108,23 +107,21 @@ def _title(name, protocol):
 _TITLES = {'sliced_wasserstein': 'sliced Wasserstein-1 distance'}
 
 
-def _floor(entry):
-  floor = entry.get('real_against_real')
-  if floor is None:
-    return f'no floor: {entry.get("floor_note", "too few real images")}'
-  spread = ''
-  if 'real_against_real_std' in entry:
-    spread = f' +- {entry["real_against_real_std"]:.2g}'
-  return f'real against real: {floor:.4g}{spread}'
-
-
-def _counts(protocol):
-  count = protocol['count']
+def _terms(entry):
+  """The counts of both sides, and what real examples reach at which counts."""
+  protocol, found = entry['protocol'], entry.get('real_against_real')
   if 'halvings' in protocol:
-    return f'{count} against {count}, mean of {protocol["halvings"]} halvings'
-  text = f'{count} against {protocol["count_reference"]} real'
-  side = protocol.get('count_floor')
-  return text if side is None else f'{text}, floor {side} against {side}'
+    spread = f' +- {entry["real_against_real_std"]:.2g}'
+    count, halvings = protocol['count'], protocol['halvings']
+    terms = f'{count} against {count}, mean of {halvings} halvings'
+    return f'real against real: {found:.4g}{spread}; {terms}'
+  count, floor = wording.counts(protocol)
+  if found is None:
+    none = entry.get('floor_note', 'too few real images')
+    return f'{count} real; no floor: {none}'
+  if not floor:
+    return f'real images score {found:.4g} over {count} images'
+  return f'{count} real; real against real {found:.4g}: {floor}'
 
 
 def _histogram(names, counts):

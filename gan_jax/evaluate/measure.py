@@ -11,7 +11,8 @@ from gan_jax.evaluate import (
   stacked_digits,
   yardsticks,
 )
-from gan_jax.metrics import compare
+from gan_jax.evaluate import task as tasks
+from gan_jax.metrics import compare, entries
 
 if TYPE_CHECKING:
   from gan_jax import data
@@ -61,6 +62,7 @@ def evaluate(
   draws: int = 1,
   sample_class: Callable[[int, int, int], np.ndarray] | None = None,
   alone: bool = False,
+  known: dict[Any, Any] | None = None,
 ) -> dict[str, Any]:
   """Measures samples against a data set.
 
@@ -87,15 +89,19 @@ def evaluate(
     sample_class: (seed, n, label) -> images of a class, for distances within
       classes; None for a generator without labels.
     alone: only this process calls, though there are others.
+    known: what calls for one data set share, so that its examples are looked at
+      once: a dict, empty at first. None: the draws of this call share.
 
   Returns:
     A dict that `json.dumps` takes: `dataset`, `split`, `kind`, `num_samples`,
-    `seed`, and an entry a metric, each with its `protocol`; of several draws,
-    see `metrics.compare.over_draws`.
+    `seed`, and an entry a metric, each with its `protocol` and, in the features
+    of a net, `real_digest` (of the real images); of several draws, see
+    `metrics.entries.over_draws`.
 
   Raises:
     ValueError: if samples are not finite or not shaped like the data, there
-      are too few of either, or the settings do not suit the data.
+      are too few of either, the settings do not suit the data, or `known` is
+      of another data set.
   """
   if num_samples < 2 or len(dataset.examples) < 4:
     raise ValueError(
@@ -106,9 +112,10 @@ def evaluate(
     raise ValueError(f'draws={draws} must be at least 1.')
   settings = settings or Settings()
   kind = _kind(dataset, settings)
+  known = _checked(known, dataset)
   measured = []
   for draw in range(draws):
-    task = in_features.Task(
+    task = tasks.Task(
       sample=sample,
       sample_class=sample_class,
       dataset=dataset,
@@ -117,6 +124,7 @@ def evaluate(
       seeds=[seed, draw],
       settings=settings,
       alone=alone,
+      known=known,
     )
     measured.append(_measure(kind, task, seed))
   return {
@@ -125,8 +133,33 @@ def evaluate(
     'kind': kind,
     'num_samples': num_samples,
     'seed': seed,
-    **compare.over_draws(measured),
+    **entries.over_draws(measured),
   }
+
+
+def metrics_of(dataset: 'data.Dataset', settings: Settings) -> tuple[str, ...]:
+  """The metrics of one number each that `evaluate` gives.
+
+  Raises:
+    ValueError: the settings do not suit the kind of data.
+  """
+  kind = _kind(dataset, settings)
+  if kind == 'stacked':
+    return (stacked_digits.METRIC,)
+  if kind in ('points', 'mixture'):
+    return ('sliced_wasserstein',)
+  return settings.comparison.metrics if settings.features else ('frechet',)
+
+
+def _checked(known, dataset):
+  """`known`, which holds on to the examples that it is of."""
+  known = {} if known is None else known
+  if known.setdefault('examples', dataset.examples) is not dataset.examples:
+    raise ValueError(
+      f'known= is of other examples than those of {dataset.name!r}; give each '
+      'data set a dict of its own.'
+    )
+  return known
 
 
 def _kind(dataset, settings):
@@ -138,6 +171,7 @@ def _kind(dataset, settings):
       )
     return 'points' if dataset.centres is None else 'mixture'
   if stacked_digits.suits(dataset, settings):
+    stacked_digits.check(settings)
     return 'stacked'
   if settings.features:
     return 'images'
@@ -146,11 +180,7 @@ def _kind(dataset, settings):
 
 def _measure(kind, task, seed):
   if kind == 'stacked':
-    return stacked_digits.measure(
-      task.sample, task.dataset, task.num_samples, task.seeds, task.settings
-    )
+    return stacked_digits.measure(task)
   if task.settings.features:
     return in_features.measure(task)
-  real = samples.examples(task.dataset, 2 * task.num_samples, seed)
-  fake = samples.draw(task.sample, real.shape[1:], task.num_samples, task.seeds)
-  return yardsticks.measure(kind, fake, real, task.dataset, seed)
+  return yardsticks.measure(kind, task, seed)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import jax
 import numpy as np
 
-from gan_jax.metrics import collect
+from gan_jax.metrics.stream import Batch
 
 if TYPE_CHECKING:
   from gan_jax import data
@@ -19,7 +19,7 @@ Sample = Callable[[int, int], np.ndarray]
 def draw(
   sample: Sample, shape: tuple[int, ...], num_samples: int, seeds: list[int]
 ) -> np.ndarray:
-  """All samples at once, float32: points, or images clipped to [-1, 1].
+  """All samples at once, float32, as points are wanted.
 
   Raises:
     ValueError: they are not of the shape of the data, or not finite.
@@ -27,7 +27,20 @@ def draw(
   parts = list(_drawn(sample, shape, num_samples, seeds))
   samples = np.concatenate([part for part, _ in parts])
   _check_finite(samples)
-  return samples if len(shape) == 1 else np.clip(samples, -1, 1)
+  return samples
+
+
+def in_range(
+  sample: Sample, shape: tuple[int, ...], num_samples: int, seeds: list[int]
+) -> Iterator[np.ndarray]:
+  """Images in batches, float32, clipped to [-1, 1].
+
+  Raises:
+    ValueError: as `draw`.
+  """
+  for images, _ in _drawn(sample, shape, num_samples, seeds):
+    _check_finite(images)
+    yield np.clip(images, -1, 1)
 
 
 def stream(
@@ -37,7 +50,7 @@ def stream(
   seeds: list[int],
   *,
   alone: bool = True,
-) -> Iterator[collect.Batch]:
+) -> Iterator[Batch]:
   """Images in batches, as 8 bits a channel: what a PNG would hold.
 
   Args:
@@ -53,7 +66,7 @@ def stream(
   part = (0, 1) if alone else (jax.process_index(), jax.process_count())
   for images, index in _drawn(sample, shape, num_samples, seeds, part):
     _check_finite(images)
-    yield collect.Batch(to_bytes(images), index)
+    yield Batch(to_bytes(images), index)
 
 
 def to_bytes(images: np.ndarray) -> np.ndarray:
@@ -91,16 +104,27 @@ def _check_finite(samples):
 
 
 def examples(dataset: 'data.Dataset', limit: int, seed: int) -> np.ndarray:
-  """Up to `limit` real examples at random: images in [-1, 1], or points."""
+  """Up to `limit` real examples at random, all at once."""
+  return np.concatenate(list(in_batches(dataset, limit, seed)))
+
+
+def in_batches(
+  dataset: 'data.Dataset', limit: int, seed: int
+) -> Iterator[np.ndarray]:
+  """The same in batches: images in [-1, 1], or points."""
   rng = np.random.default_rng(seed)
   chosen = rng.permutation(len(dataset.examples))[:limit]
-  if isinstance(dataset.examples, np.ndarray):
-    found = dataset.examples[chosen]
-  else:
-    found = np.stack([dataset.examples[int(i)]['image'] for i in chosen])
-  if found.dtype == np.uint8:
-    return found.astype(np.float32) / 127.5 - 1
-  return found
+  for first in range(0, len(chosen), BATCH_SIZE):
+    found = _examples(dataset.examples, chosen[first : first + BATCH_SIZE])
+    if found.dtype == np.uint8:
+      found = found.astype(np.float32) / 127.5 - 1
+    yield found
+
+
+def _examples(examples, chosen):
+  if isinstance(examples, np.ndarray):
+    return examples[chosen]
+  return np.stack([examples[int(i)]['image'] for i in chosen])
 
 
 def image_shape(dataset: 'data.Dataset') -> tuple[int, ...]:

@@ -7,7 +7,8 @@ import numpy as np
 
 from gan_jax import data
 from gan_jax.evaluate import samples
-from gan_jax.metrics import classes, nets, stacked
+from gan_jax.evaluate import task as tasks
+from gan_jax.metrics import classes, compare, nets, stacked
 
 if TYPE_CHECKING:
   from gan_jax.evaluate.measure import Settings
@@ -24,24 +25,36 @@ def suits(dataset: data.Dataset, settings: 'Settings') -> bool:
   return dataset.name in NAMES and (own or settings.features in CLASSIFIERS)
 
 
-def measure(
-  sample: samples.Sample,
-  dataset: data.Dataset,
-  num_samples: int,
-  seeds: list[int],
-  settings: 'Settings',
-) -> dict[str, Any]:
+def check(settings: 'Settings') -> None:
+  """Raises ValueError where metrics are asked for besides the modes."""
+  asked = settings.comparison.metrics
+  if asked != compare.Settings().metrics:
+    raise ValueError(
+      f'metrics={",".join(asked)!r} must be left out for stacked digits with '
+      f'features={settings.features!r}, which count the modes covered '
+      f'({METRIC!r}) and nothing else. For these metrics name features that '
+      "are no classifier of digits, such as 'pixels'."
+    )
+
+
+def measure(task: tasks.Task) -> dict[str, Any]:
   """The entry `stacked_modes`, beside that of as many real images."""
+  settings, count = task.settings, task.num_samples
   net = nets.load(
     settings.features or 'digits',
     weights=settings.weights,
     resize=settings.resize,
   )
   classify = stacked.classifier(net)
-  shape = samples.image_shape(dataset)
-  stream = samples.stream(sample, shape, num_samples, seeds)
+  shape = samples.image_shape(task.dataset)
+  stream = samples.stream(task.sample, shape, count, task.seeds)
   fake = _modes((batch.images for batch in stream), classify)
-  real = _modes(_real(dataset, num_samples, seeds[0]), classify)
+  chosen = count, task.seeds[0]
+  real = tasks.once(
+    task,
+    ('modes', net.name, net.digest, net.resize, *chosen),
+    lambda: _modes(_real(task.dataset, *chosen), classify),
+  )
   entry = classes.beside_real(fake, real)
   entry |= {
     'value': entry['covered'],
@@ -52,7 +65,7 @@ def measure(
     **({'resize': net.resize} if net.resize else {}),
     **({'weights': net.digest[:16]} if net.digest else {}),
     'image_shape': list(shape),
-    'real': dataset.name,
+    **tasks.real(task),
     'count_reference': real.count,
   }
   return {METRIC: entry}

@@ -27,9 +27,7 @@ _FLAGS = (
     flags.DEFINE_string,
     'features',
     'inception',
-    'What turns images into features: inception (that of FID; or its lower '
-    'layers, inception-768, -192, -64), efficientnet-lite0, mnist-lenet, or '
-    'without weights: pixels, digits.',
+    'What turns images into features, by a name of the list below.',
   ),
   (
     flags.DEFINE_string,
@@ -124,6 +122,7 @@ def main(argv: list[str] | None = None) -> int:
   if set(argv) & {'--help', '-h', '-help'}:
     print(__doc__)
     print(values.get_help())
+    print(_features())
     return 0
   try:
     names = _parse(values, argv)
@@ -142,6 +141,14 @@ def main(argv: list[str] | None = None) -> int:
     traceback.print_exc()
     return 1
   return 0
+
+
+def _features() -> str:
+  """The nets, a line each."""
+  from gan_jax.metrics import nets
+
+  lines = [f'  {name:20}{row.what}' for name, row in nets.NETS.items()]
+  return '\n'.join(['', 'Features:', *lines])
 
 
 def _flags() -> flags.FlagValues:

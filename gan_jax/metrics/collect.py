@@ -4,31 +4,19 @@ Nothing here grows with the number of images but the plan's own list of groups:
 features are summed up as they come, and at most `keep` of them are held.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 
-from gan_jax import parallel
-from gan_jax.metrics import frechet, scores
-from gan_jax.metrics.feature_net import FeatureNet, Output
+from gan_jax.metrics import frechet, scores, stream
+from gan_jax.metrics.feature_net import FeatureNet
+from gan_jax.metrics.stream import Batch
 
 SPLITS = 10
 KEEP = 10_000
 SEED = 2020
 LEFT_OUT = -1
-
-
-class Batch(NamedTuple):
-  """A piece of a stream.
-
-  Attributes:
-    images: uint8 `[n, H, W, C]`, all of a stream of one shape.
-    index: their numbers in the whole stream, int `[n]`.
-  """
-
-  images: np.ndarray
-  index: np.ndarray
 
 
 class Plan(NamedTuple):
@@ -132,7 +120,7 @@ def collect(batches: Iterable[Batch], net: FeatureNet, plan: Plan) -> Collected:
   if plan.count < 1:
     raise ValueError(f'count={plan.count}: there are no images to look at.')
   tally = _Tally(net, plan)
-  for batch, output in _outputs(tally.wanted(batches), net):
+  for batch, output in stream.outputs(tally.wanted(batches), net):
     tally.add(batch, output)
   return tally.result()
 
@@ -142,7 +130,7 @@ def merge(a: Collected, b: Collected) -> Collected:
   if a.shape is None or b.shape is None:
     shape = a.shape or b.shape
   else:
-    shape = _same_shape(a.shape, b.shape)
+    shape = stream.same_shape(a.shape, b.shape)
   groups = tuple(map(_merge_groups, a.groups, b.groups))
   if a.scores is None or b.scores is None:
     return Collected(shape, groups, a.scores or b.scores)
@@ -186,7 +174,7 @@ class _Tally:
 
   def wanted(self, batches):
     """The stream without what no group wants."""
-    for batch in map(_checked, batches):
+    for batch in map(stream.checked, batches):
       chosen = self._group[batch.index] != LEFT_OUT
       if chosen.all():
         yield batch
@@ -267,82 +255,3 @@ def _merge_groups(a, b):
   order = np.argsort(index)
   kept = np.concatenate([a.kept, b.kept])[order]
   return Group(merge_moments((a.moments, b.moments)), kept, index[order])
-
-
-def _outputs(
-  batches: Iterable[Batch], net: FeatureNet
-) -> Iterator[tuple[Batch, Output]]:
-  """Batches with what the net makes of them, a batch behind the device."""
-  if net.on_host:
-    for batch in regular(batches, net.batch_size):
-      yield batch, net.apply(net.params, batch.images)
-    return
-  rows = parallel.by_rows(net.apply, net.params)
-  size = net.batch_size * rows.devices
-  before = None
-  for batch in regular(batches, size):
-    images = batch.images
-    missing = size - len(images)
-    if missing:  # one shape, so one compilation
-      images = np.concatenate([images, np.repeat(images[:1], missing, axis=0)])
-    coming = batch, rows.call(images)
-    if before is not None:
-      yield before[0], _fetched(*before)
-    before = coming
-  if before is not None:
-    yield before[0], _fetched(*before)
-
-
-def _fetched(batch, output):
-  count = len(batch.images)
-  cut = lambda array: None if array is None else np.asarray(array)[:count]
-  return Output(cut(output.features), cut(output.logits))
-
-
-def regular(batches: Iterable[Batch], size: int) -> Iterator[Batch]:
-  """The same images in batches of `size`, the last of what is left."""
-  waiting, count, shape = [], 0, None
-  for batch in map(_checked, batches):
-    shape = _same_shape(shape or batch.images.shape[1:], batch.images.shape[1:])
-    waiting.append(batch)
-    count += len(batch.images)
-    if count >= size:
-      whole = Batch(*(np.concatenate(x) for x in zip(*waiting, strict=True)))
-      last = count - count % size
-      for first in range(0, last, size):
-        yield Batch(*(x[first : first + size] for x in whole))
-      waiting = [Batch(*(x[last:] for x in whole))] if last < count else []
-      count -= last
-  if waiting:
-    yield Batch(*(np.concatenate(x) for x in zip(*waiting, strict=True)))
-
-
-def _checked(batch):
-  images = batch.images
-  if (
-    images.ndim != 4
-    or images.dtype != np.uint8
-    or images.shape[-1]
-    not in (
-      1,
-      3,
-    )
-  ):
-    raise ValueError(
-      f'Images must be uint8 [N, H, W, C] with 1 or 3 channels, got '
-      f'{images.dtype} of shape {images.shape}.'
-    )
-  if batch.index.shape != (len(images),):
-    raise ValueError(
-      f'{len(images)} images came with numbers of shape {batch.index.shape}.'
-    )
-  return batch
-
-
-def _same_shape(a, b):
-  if a != b:
-    raise ValueError(
-      f'The images are of different shapes, {a} and {b}; a set must have one. '
-      'Give a size that they are resized to.'
-    )
-  return a

@@ -1,16 +1,13 @@
 """Two collected sets -> numbers, each beside its floor, with its protocol.
 
 The real images are in groups (`collect.halves`): 0 and 1 are disjoint and of
-one size, so that 1 against 0 is the floor, what real images reach.
+one size, 2 are the others. The floor, what real images reach, is group 1
+against all the others that are looked at.
 """
 
-import math
-from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from gan_jax.metrics import collect, frechet, kernel, neighbours, prd, scores
+from gan_jax.metrics import collect, frechet, scores, single_features
 from gan_jax.metrics.feature_net import FeatureNet
 
 Entry = dict[str, Any]
@@ -34,14 +31,6 @@ class Settings(NamedTuple):
   keep: int = collect.KEEP
   seed: int = collect.SEED
   few: bool = False
-
-
-class _Sides(NamedTuple):
-  """What a metric is computed from: features of three sets of one size."""
-
-  fake: np.ndarray
-  real: np.ndarray
-  other: np.ndarray  # real too, disjoint from `real`
 
 
 class Metric(NamedTuple):
@@ -149,8 +138,8 @@ def plan_of_real(
 ) -> collect.Plan:
   """How the real images are collected.
 
-  The disjoint halves are as many as `settings.reference`, or else as the
-  samples, as far as the images go.
+  Groups 0 and 1 are as many as `settings.reference`, or else as the samples, as
+  far as the images go. The others are group 2, unless a reference is asked for.
 
   Raises:
     ValueError: there are fewer than 2 images, or not twice the reference.
@@ -207,7 +196,7 @@ def compare(
     entries['inception_score'] = _score(fake, real, settings)
   held = [m for m in settings.metrics if METRICS[m].holds]
   if held:
-    entries |= _of_held(held, _sides(fake, real, settings), settings)
+    entries |= single_features.compare(held, fake, real, seed=settings.seed)
   ordered = {name: entries[name] for name in settings.metrics}
   for entry in ordered.values():
     entry['protocol'] = base | entry['protocol']
@@ -223,17 +212,19 @@ def _held(settings):
 
 
 def _frechet(fake, real, net, settings):
-  reference = real.groups[0].moments if settings.reference else real.moments
   check_counts(fake.count, real.count, net, settings)
+  side, others = real.groups[1].moments, _others(real)
+  # With `settings.reference` only those of group 0 are looked at besides.
+  reference = others if settings.reference else real.moments
   few = frechet.bias_note(min(fake.count, reference.count), net.size)
-  side = real.groups[0].moments.count
-  floor, note = None, frechet.bias_note(side, net.size)
+  floor, note = None, frechet.bias_note(min(side.count, others.count), net.size)
   if not note or settings.few:
-    floor = _between(real.groups[1].moments, real.groups[0].moments)
+    floor = _between(side, others)
   protocol = {
     'count': fake.count,
     'count_reference': reference.count,
-    'count_floor': side,
+    'count_floor': side.count,
+    'count_floor_reference': others.count,
     'halves_seed': settings.seed,
   }
   entry = {'value': _between(fake.moments, reference), 'protocol': protocol}
@@ -243,6 +234,12 @@ def _frechet(fake, real, net, settings):
   if floor is None:
     entry['floor_note'] = note
   return entry
+
+
+def _others(real):
+  """The real images without group 1, which stands for samples in the floor."""
+  groups = [group for i, group in enumerate(real.groups) if i != 1]
+  return collect.merge_moments(group.moments for group in groups)
 
 
 def _between(a, b):
@@ -264,152 +261,4 @@ def _score(fake, real, settings):
       'splits': settings.splits,
       'seed': settings.seed,
     },
-  }
-
-
-# Metrics of single features, three sets of one size.
-
-
-def _sides(fake, real, settings):
-  sets = [fake.groups[0].kept, real.groups[0].kept, real.groups[1].kept]
-  count = min(map(len, sets))
-  rng = np.random.default_rng(settings.seed)
-  cut = lambda features: features[rng.permutation(len(features))[:count]]
-  return _Sides(*map(cut, sets))
-
-
-def _of_held(names, sides, settings):
-  known: dict[Callable, tuple] = {}
-  entries = {}
-  for name in names:
-    measure, fields = _MEASURES[name]
-    if measure not in known:
-      known[measure] = (
-        measure(sides.fake, sides.real, settings),
-        measure(sides.other, sides.real, settings),
-      )
-    fake, floor = known[measure]
-    entries[name] = {
-      'value': fake[name],
-      'real_against_real': floor[name],
-      **{key: fake[key] for key in fields},
-      'protocol': {
-        'count': len(sides.fake),
-        'count_reference': len(sides.real),
-        'count_floor': len(sides.other),
-        'seed': settings.seed,
-        **fake['protocol'],
-      },
-    }
-  return entries
-
-
-def _kernel(fake, real, settings):
-  # Of a whole set there is one subset only, and nothing to deviate.
-  subset_size = 1000 if len(real) > 1000 else len(real) // 2
-  mean, std = kernel.kernel_distance(
-    fake, real, subset_size=subset_size, seed=settings.seed
-  )
-  protocol = {'kernel': '(x.y/F + 1)^3', 'subsets': 100}
-  protocol['subset_size'] = subset_size
-  return {'kernel': mean, 'std_over_subsets': std, 'protocol': protocol}
-
-
-def _precision_recall(fake, real, settings):
-  del settings
-  found = neighbours.precision_recall(fake, real, k=3)
-  return {**found._asdict(), 'protocol': {'neighbours': 3}}
-
-
-def _density_coverage(fake, real, settings):
-  del settings
-  found = neighbours.density_coverage(fake, real, k=5)
-  return {**found._asdict(), 'protocol': {'neighbours': 5}}
-
-
-def _prd(fake, real, settings):
-  curve = prd.curve(fake, real, seed=settings.seed)
-  recall, precision = prd.f_beta(curve)
-  return {
-    'prd_recall': recall,
-    'prd_precision': precision,
-    'protocol': {'clusters': 20, 'angles': 1001, 'runs': 10, 'beta': 8},
-  }
-
-
-_MEASURES = {
-  'kernel': (_kernel, ('std_over_subsets',)),
-  'precision': (_precision_recall, ()),
-  'recall': (_precision_recall, ()),
-  'density': (_density_coverage, ()),
-  'coverage': (_density_coverage, ()),
-  'prd_precision': (_prd, ()),
-  'prd_recall': (_prd, ()),
-}
-
-
-# Several numbers side by side, and their names.
-
-# Their names are said of the network that they were defined by, and no other.
-_DEFINED_BY = 'inception-v3-fid-2048'
-_PUBLISHED = '6726825d'
-_SHORT = {'frechet': 'FID', 'kernel': 'KID', 'inception_score': 'IS'}
-
-
-def title(metric: str, protocol: dict[str, Any]) -> str:
-  """What a number is called: FID only of FID's network with its weights."""
-  long = 'intra-class Frechet distance'
-  if metric in METRICS:
-    long = METRICS[metric].title
-  published = protocol.get('weights', '').startswith(_PUBLISHED)
-  if published and protocol.get('features') == _DEFINED_BY:
-    return _SHORT.get(metric, long)
-  return long
-
-
-def same_protocol(entries: Iterable[Entry]) -> bool:
-  """Whether numbers may stand side by side: their protocols are equal."""
-  protocols = [entry['protocol'] for entry in entries]
-  return all(protocol == protocols[0] for protocol in protocols)
-
-
-def better(metric: str, a: float, b: float) -> bool:
-  """Whether value `a` of a metric is better than `b`; NaN never is."""
-  if math.isnan(a) or math.isnan(b):
-    return not math.isnan(a)
-  # What is no row of the table is a distance, or counts modes.
-  lower = metric != 'stacked_modes'
-  if metric in METRICS:
-    lower = METRICS[metric].lower_is_better
-  return a < b if lower else a > b
-
-
-def over_draws(draws: list[dict[str, Entry]]) -> dict[str, Entry]:
-  """Several draws of samples, measured alike, as one: means and deviations.
-
-  An entry with a `value` gets the mean over draws, their standard deviation
-  `std_over_draws` (n - 1 degrees of freedom) and `draws`, the values; the rest
-  is the first draw's. One without gets the other draws' entries as `draws`. One
-  draw is left as it is.
-
-  Raises:
-    ValueError: the draws were not measured by the same protocol.
-  """
-  if len(draws) == 1:
-    return draws[0]
-  return {
-    name: _over_draws(name, [d[name] for d in draws]) for name in draws[0]
-  }
-
-
-def _over_draws(name, entries):
-  if not same_protocol(entries):
-    raise ValueError(f'The draws of {name!r} differ in their protocols.')
-  if 'value' not in entries[0]:
-    return entries[0] | {'draws': entries[1:]}
-  values = [entry['value'] for entry in entries]
-  return entries[0] | {
-    'value': float(np.mean(values)),
-    'std_over_draws': float(np.std(values, ddof=1)),
-    'draws': values,
   }

@@ -7,6 +7,7 @@ taken again from the differences. So radii and all decisions are those of
 sum((x - y)^2) in float64, for equal and nearly equal vectors too.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -83,10 +84,9 @@ def precision_recall(
   real_radius, fake_radius = _radii(real, k), _radii(fake, k)
   precise = np.zeros(len(fake.x), bool)
   recalled = np.zeros(len(real.x), bool)
-  for rows, square, slack in _distances(real, fake):
-    pairs = (real, fake, rows, square, slack)
-    precise |= _within(*pairs, real_radius[rows, None], closed=True).any(axis=0)
-    recalled[rows] = _within(*pairs, fake_radius[None], closed=True).any(axis=1)
+  for rows, within in _tests(real, fake):
+    precise |= within(real_radius[rows, None], closed=True).any(axis=0)
+    recalled[rows] = within(fake_radius[None], closed=True).any(axis=1)
   return PrecisionRecall(_mean(precise, fake), _mean(recalled, real))
 
 
@@ -115,9 +115,8 @@ def density_coverage(
   radius = _radii(real, k)
   balls = np.zeros(len(fake.x))
   covered = np.zeros(len(real.x), bool)
-  for rows, square, slack in _distances(real, fake):
-    pairs = (real, fake, rows, square, slack)
-    inside = _within(*pairs, radius[rows, None], closed=False)
+  for rows, within in _tests(real, fake):
+    inside = within(radius[rows, None], closed=False)
     balls += real.times[rows] @ inside
     covered[rows] = inside.any(axis=1)
   return DensityCoverage(_mean(balls, fake) / k, _mean(covered, real))
@@ -168,6 +167,12 @@ def _distances(a, b):
     square += b.square
     slack = unit * (a.square[rows, None] + b.square.max())
     yield rows, square, slack
+
+
+def _tests(a, b):
+  """Blocks of rows of `a`, each with the function (radius, closed=) of them."""
+  for rows, square, slack in _distances(a, b):
+    yield rows, functools.partial(_within, a, b, rows, square, slack)
 
 
 def _exact(x, y, i, j):

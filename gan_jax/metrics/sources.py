@@ -26,6 +26,7 @@ class Options(NamedTuple):
     skip_unreadable: of folders, leaves out what cannot be read.
     num: takes so many at random, in their order; 0 takes all.
     seed: of that choice.
+    side: 0 for A, 1 for B; each chooses by itself.
   """
 
   data_dir: str = ''
@@ -34,6 +35,7 @@ class Options(NamedTuple):
   skip_unreadable: bool = False
   num: int = 0
   seed: int = collect.SEED
+  side: int = 0
 
 
 class Source(NamedTuple):
@@ -276,7 +278,7 @@ def _some(dataset, options):
   if options.num > found:
     raise ValueError(f'num={options.num}: it has {found} images.')
   # Not the numbers that `collect.halves` draws: they are the reference.
-  rng = np.random.default_rng([options.seed, 1])
+  rng = np.random.default_rng([options.seed, 1, options.side])
   order = rng.permutation(found)
   return scanning.subset(dataset, np.sort(order[: options.num]))
 

@@ -19,7 +19,6 @@ from gan_jax.metrics.feature_net import FeatureNet
 NUM_DIGITS = 10
 CHANNELS = 3
 NUM_MODES = NUM_DIGITS**CHANNELS
-NUM_SAMPLES = 26_000
 
 Classify = Callable[[np.ndarray], np.ndarray]
 

@@ -5,7 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 import gan_jax
-from gan_jax.metrics import collect, compare, reference, sources, wording
+from gan_jax.metrics import (
+  collect,
+  compare,
+  entries,
+  reference,
+  sources,
+  wording,
+)
 from gan_jax.metrics.feature_net import FeatureNet
 from gan_jax.metrics.sources import Source
 
@@ -28,6 +35,7 @@ def open_both(
     ValueError: says of which side; or they do not go together, or are too few.
   """
   a = _of('A', sources.open_source, name_a, options)
+  options = options._replace(side=1)
   if settings.reference:
     options = options._replace(num=0)
   b = _of('B', sources.open_source, name_b, options)
@@ -71,14 +79,14 @@ def measure(
   kept = cache if a.kind == 'dataset' else ''
   fake = _of('A', _collect, a, net, plan_a, known_a, kept, _by('A', say))
   real = _of('B', _collect, b, net, plan_b, known_b, cache, _by('B', say))
-  entries = compare.compare(fake, real, net, settings)
-  for entry in entries.values():
+  measured = compare.compare(fake, real, net, settings)
+  for entry in measured.values():
     entry['protocol'] |= _of_images(a, b)
   return {
     'a': sources.record(a, known_a),
     'b': sources.record(b, known_b),
     'same_images': known_a == known_b,
-    'metrics': entries,
+    'metrics': measured,
     'weights': net.digest,
     'versions': _versions(),
   }
@@ -100,7 +108,7 @@ def describe(record: dict[str, Any], net: FeatureNet) -> list[str]:
   said = {*net.protocol(), 'image_shape', 'note', 'real'}
   for name, entry in record['metrics'].items():
     protocol = entry['protocol']
-    title = compare.title(name, protocol)
+    title = entries.title(name, protocol)
     named = title if title.isupper() else f'{title} in {net.name}'
     lines.append(f'{named}: {_value(name, entry)}')
     own = [f'{k}={v}' for k, v in protocol.items() if k not in said]
@@ -111,13 +119,14 @@ def describe(record: dict[str, Any], net: FeatureNet) -> list[str]:
 
 def _value(name, entry) -> str:
   better = 'lower' if compare.METRICS[name].lower_is_better else 'higher'
-  value = f'{entry["value"]:.6g}{wording.spread(entry)}'
-  floor = entry['real_against_real']
-  if floor is None:
-    return f'{value} ({better} is better; no floor, see the note)'
-  side = entry['protocol'].get('count_floor')
-  of = 'B itself' if side is None else f'{side} of B against {side} others'
-  return f'{value} ({better} is better; {of}: {floor:.6g})'
+  value = f'{entry["value"]:.6g}{wording.spread(entry)} ({better} is better; '
+  count, floor = wording.counts(entry['protocol'])
+  found = entry['real_against_real']
+  if found is None:
+    return f'{value}{count} of B; no floor, see the note)'
+  if not floor:
+    return f'{value}B itself scores {found:.6g} over {count} images)'
+  return f'{value}{count} of B; B against B {found:.6g}: {floor})'
 
 
 def _notes(entry) -> list[str]:

@@ -6,6 +6,7 @@ one that lies in a cache has to be the published one, and one that the user
 points at is used as it is, with its digest in the protocol of every number.
 """
 
+import collections
 import hashlib
 import os
 import pathlib
@@ -16,6 +17,8 @@ import numpy as np
 
 # Of the expected names; a file with fewer is of another network.
 ENOUGH = 0.5
+# Problems of one kind that an error lists.
+_LISTED = 5
 
 
 class Found(NamedTuple):
@@ -122,7 +125,7 @@ def checked(
   Raises:
     ValueError: the file is of another network; or entries are missing, surplus,
       misshapen, not numbers, not finite in float32, or a `running_var` is
-      negative. All of them are named.
+      negative. Of each kind five are named, and all counted.
   """
   present = sum(name in state for name in expected)
   if present < ENOUGH * len(expected):
@@ -137,7 +140,7 @@ def checked(
   problems += [f'surplus: {name} {state[name].shape}' for name in surplus]
   if problems:
     title = f'{file} does not fit {network}:'
-    raise ValueError('\n  '.join([title, *problems]))
+    raise ValueError('\n  '.join([title, *_shortened(problems)]))
   return {name: state[name].astype(np.float32) for name in expected}
 
 
@@ -189,6 +192,22 @@ def _problem(name: str, array: np.ndarray, shape: tuple[int, ...]) -> str:
   if name.endswith('running_var') and np.any(array < 0):
     return f'negative variance: {name}, down to {array.min():.3g}'
   return ''
+
+
+def _shortened(problems: Sequence[str]) -> list[str]:
+  """The first of each kind, the word before the colon, and how many there are.
+
+  They stay in their order; the counts come last.
+  """
+  seen = collections.Counter()
+  lines = []
+  for problem in problems:
+    kind = problem.partition(':')[0]
+    seen[kind] += 1
+    if seen[kind] <= _LISTED:
+      lines.append(problem)
+  more = {kind: count for kind, count in seen.items() if count > _LISTED}
+  return lines + [f'{kind}: {count} in all' for kind, count in more.items()]
 
 
 def _of_another_network(state, expected, file, network) -> str:

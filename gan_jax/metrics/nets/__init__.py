@@ -12,15 +12,27 @@ from gan_jax.metrics.feature_net import FeatureNet
 
 
 class _Row(NamedTuple):
+  """A net.
+
+  Attributes:
+    file: the room that loads it.
+    options: of its `load`.
+    what: for a person who chooses one.
+  """
+
   file: str
   options: dict
   what: str
 
 
 NETS = {
-  'pixels': _Row('plain', dict(kind='pixels'), 'averages of 8 x 8 cells'),
+  'pixels': _Row(
+    'plain', dict(kind='pixels'), 'averages of 8 x 8 cells; no weights'
+  ),
   'digits': _Row(
-    'plain', dict(kind='digits'), 'fitted to handwritten digits on first use'
+    'plain',
+    dict(kind='digits'),
+    'fitted to small digits on first use; no weights',
   ),
   **{
     f'inception{suffix}': _Row(
