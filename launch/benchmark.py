@@ -157,7 +157,7 @@ def _acgd_rows(precision):
 def _inception_rows(precision):
   distance = Benchmark(
     "Frechet distance in 2,048 features, float64 / by scipy's sqrtm",
-    5.0,
+    3.0,
     feature_sides.frechet_sides,
     unit='distances/s',
   )

@@ -16,7 +16,7 @@ import pytest
 from gan_jax import build, cgd, games, losses, regularizers
 
 ROOT = pathlib.Path(__file__).parents[1]
-PAGES = ('README.md', 'docs/library.md')
+PAGES = ('README.md', 'docs/library.md', 'docs/evaluation.md')
 # What every program learns: real examples are MEAN + STD * normal noise.
 MEAN, STD = [1.0, -1.0], [0.5, 0.5]
 
@@ -166,3 +166,10 @@ def test_a_section_ends_at_the_next_heading():
   assert section(text, 'A') == 'one\n```python\n# no heading\n```\n'
   assert section(text, 'B') == 'two\n'
   assert section(text, 'no heading') is None
+
+
+def test_metrics_of_features(run, capsys):
+  found = run('Metrics')
+  # Means apart by 1 in each of 16 features.
+  assert float(capsys.readouterr().out.split()[0]) == pytest.approx(16, abs=1)
+  assert found['a'].shape == (1000, 16)
