@@ -511,6 +511,7 @@ def test_labels_of_samples_are_checked(labels, words):
     step.make_sampler(setup)({}, jnp.zeros((3, 4)), labels)
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_weights_of_pytorch(tmp_path):
   config = digits.get_config('quick')
   module = build.build_setup(config).generator

@@ -1,6 +1,7 @@
 """Weights of a run leave it as PyTorch's names, and come back."""
 
 import numpy as np
+import pytest
 from commands import SMALL, main
 
 import gan_jax
@@ -9,6 +10,7 @@ from gan_jax import models
 FLAGS = (*SMALL, '--config.num_steps=10')
 
 
+@pytest.mark.slow
 def test_export_holds_the_weights_of_the_run(tmp_path):
   done = main(*FLAGS, f'--workdir={tmp_path}')
   assert done.returncode == 0, done.stderr

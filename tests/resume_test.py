@@ -24,6 +24,10 @@ FLAGS = (
 )
 
 
+# Whole runs in processes of their own.
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope='module')
 def cache(tmp_path_factory):
   return f'--config.compilation_cache={tmp_path_factory.mktemp("xla")}'

@@ -239,6 +239,7 @@ def test_spectral_vectors_advance_before_the_critics_turn_only():
   )
 
 
+@pytest.mark.slow
 def test_a_call_of_three_steps_equals_three_calls():
   setup = small_cnn_setup(penalties=(R1,), lazy=2, averaging=0.9)
   rng = np.random.default_rng(0)
