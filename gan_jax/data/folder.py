@@ -4,8 +4,6 @@ import collections
 import dataclasses
 import os
 import pathlib
-import struct
-import zlib
 from typing import NamedTuple
 
 import numpy as np
@@ -166,16 +164,7 @@ def _look(file: pathlib.Path) -> _Seen | str:
       return _Seen(image.size, grey, _transparent(image))
   except Image.UnidentifiedImageError:  # names the file once more
     return f'{file} (it is no image that Pillow knows)'
-  except (
-    # All that Pillow has been seen to raise on damaged files.
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-  ) as error:
+  except images.errors_of_pillow() as error:
     return f'{file} ({error})'
 
 

@@ -78,6 +78,21 @@ class ImageSource:
     return self.length * int(np.prod(self.shape))
 
 
+def errors_of_pillow() -> tuple[type[Exception], ...]:
+  """All that Pillow has been seen to raise on damaged files."""
+  from PIL import Image
+
+  return (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+  )
+
+
 def _decode(encoded: Encoded, channels: int, fit: Callable | None):
   from PIL import Image
 
@@ -90,16 +105,7 @@ def _decode(encoded: Encoded, channels: int, fit: Callable | None):
       if fit is not None:
         image = fit(image)
       pixels = np.asarray(image)
-  except (
-    # All that Pillow has been seen to raise on damaged files.
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-  ) as error:
+  except errors_of_pillow() as error:
     raise ValueError(f'{encoded.where} ({error})') from error
   return pixels.reshape(*pixels.shape[:2], channels)
 
