@@ -128,7 +128,24 @@ def _residual_cases() -> dict[str, Case]:
   return cases
 
 
-CASES = {**_image_cases(), **_mlp_cases(), **_residual_cases()}
+def _modern_cases() -> dict[str, Case]:
+  """With and without classes, with one width and several."""
+  labelled = dict(width=4, group_size=2, image_size=16, labels=3)
+  ladder = dict(width=(6, 4), blocks=1, group_size=4, expansion=4, image_size=8)
+  return {
+    'modern_g': Case('modern', 'g', (Z,), labelled | dict(z_size=Z)),
+    'modern_d': Case('modern', 'd', (3, 16, 16), labelled),
+    'modern_g_ladder': Case('modern', 'g', (Z,), ladder | dict(z_size=Z)),
+    'modern_d_ladder': Case('modern', 'd', (3, 8, 8), ladder),
+  }
+
+
+CASES = {
+  **_image_cases(),
+  **_mlp_cases(),
+  **_modern_cases(),
+  **_residual_cases(),
+}
 
 
 def weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:

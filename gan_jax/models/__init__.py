@@ -24,6 +24,7 @@ from gan_jax.models import (
   dc,
   mlp,
   mnist,
+  modern,
   options,
   residual,
   resnet,
@@ -48,6 +49,7 @@ GENERATORS = {
   'dc': dc.Generator,
   'mlp': mlp.Generator,
   'mnist': mnist.Generator,
+  'modern': modern.Generator,
   'residual': residual.Generator,
   'resnet': resnet.Generator,
 }
@@ -57,6 +59,7 @@ DISCRIMINATORS = {
   'dc': dc.Discriminator,
   'mlp': mlp.Discriminator,
   'mnist': mnist.Discriminator,
+  'modern': modern.Discriminator,
   'residual': residual.Discriminator,
   'resnet': resnet.Discriminator,
 }

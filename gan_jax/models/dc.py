@@ -14,12 +14,14 @@ References:
   Improved Training of Wasserstein GANs, 2017.
 """
 
+import functools
+
 import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gan_jax.models import dropout, layers, options
+from gan_jax.models import conditional, dropout, layers, minibatch, options
 
 
 class Generator(nn.Module):
@@ -84,7 +86,9 @@ class Discriminator(nn.Module):
     dropout: probability of dropping a channel after each activation.
     batch_norm: whether batch norm follows each convolution.
     spectral_norm: whether all layers are spectrally normalized.
-    axis_name: the devices' axis for batch norm and dropout.
+    minibatch: '', 'discrimination' (beside the last layer) or 'deviation'
+      (before the last convolution), see the module of that name.
+    axis_name: the devices' axis for dropout and what averages over a batch.
   """
 
   width: int = 64
@@ -96,6 +100,7 @@ class Discriminator(nn.Module):
   dropout: float = 0.0
   batch_norm: bool = False
   spectral_norm: bool = False
+  minibatch: str = ''
   axis_name: str | None = None
 
   def __post_init__(self):
@@ -104,6 +109,7 @@ class Discriminator(nn.Module):
     dropout.check_rate('dropout', self.dropout)
     for flag in ('final_bias', 'batch_norm', 'spectral_norm'):
       options.check_flag(flag, getattr(self, flag))
+    minibatch.check(self)
 
   def example_inputs(self) -> tuple[jax.Array, ...]:
     """Arguments of `init` after the key."""
@@ -118,6 +124,7 @@ class Discriminator(nn.Module):
     )
     normal = nn.initializers.normal(self.init_std)
     for i, multiple in enumerate((1, 2, 4), start=1):
+      x = minibatch.with_deviation(self, x, train=train) if i == 3 else x
       x = layers.Conv(
         multiple * self.width,
         kernel=4,
@@ -135,12 +142,10 @@ class Discriminator(nn.Module):
         self.dropout, self.axis_name, name=f'dropout{i}'
       )(x, train=train)
     x = x.reshape(x.shape[0], -1)
-    return layers.Dense(
-      1,
-      use_bias=self.final_bias,
-      spectral_norm=self.spectral_norm,
-      name='dense',
-    )(x)[:, 0]
+    self.sow('intermediates', conditional.FEATURES, x)
+    dense = functools.partial(layers.Dense, spectral_norm=self.spectral_norm)
+    logit = dense(1, use_bias=self.final_bias, name='dense')(x)[:, 0]
+    return logit + minibatch.logit(self, x, dense, train=train)
 
 
 def _check(module) -> None:

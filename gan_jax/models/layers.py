@@ -5,7 +5,8 @@ uniform within 1/sqrt(fan-in) for weights and biases, which Flax's own layers do
 not offer for biases. Every layer takes an optional spectral normalization, see
 `spectral.py`. Images are `[B, H, W, C]`, kernels `[k, k, in, out]`.
 
-Computation happens in the widest type among input and parameters.
+Computation happens in the widest type among input and parameters, or in the
+layer's `dtype`; parameters stay as they are, and are cast where they are used.
 """
 
 import math
@@ -37,6 +38,7 @@ class Dense(nn.Module):
   spectral_norm: bool = False
   kernel_init: Initializer = torch_kernel_init
   bias_init: Initializer | None = None  # PyTorch's
+  dtype: Any = None  # of the computation
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -58,6 +60,7 @@ class Conv(nn.Module):
   use_bias: bool = True
   spectral_norm: bool = False
   kernel_init: Initializer = torch_kernel_init
+  dtype: Any = None  # of the computation
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -79,6 +82,7 @@ class ConvTranspose(nn.Module):
   use_bias: bool = True
   spectral_norm: bool = False
   kernel_init: Initializer = torch_transpose_kernel_init
+  dtype: Any = None  # of the computation
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -133,7 +137,7 @@ def _operands(
     kernel = spectral.normalize(
       kernel, layer.variable('spectral', 'u', init_u).value
     )
-  return dtypes.promote_dtype(x, kernel, bias)
+  return dtypes.promote_dtype(x, kernel, bias, dtype=layer.dtype)
 
 
 def uniform_within(bound: float) -> Initializer:

@@ -8,6 +8,12 @@ LSUN and CelebA generators at 256 px. Where `max_width` is left out, the
 published code takes 512 for the generator but 1024 for the discriminator; here
 both have 512.
 
+Two options save memory and time where images are large. `dtype='bfloat16'`
+computes everything between the image and the last layer so; parameters stay
+float32 and are cast where they are used, latents, images and logits are float32
+(with it the gradient at an image, which penalties are made of). `remat` keeps
+of each block only its input and computes the block again for each derivative.
+
 All weights and biases start as in PyTorch. Blocks are called `resnet_K_I`: K
 counts resolutions from the network's input, I the blocks at one of them.
 
@@ -16,7 +22,8 @@ References:
   Converge?, 2018, appendix, and its code.
 """
 
-from typing import NamedTuple
+import functools
+from typing import Any, NamedTuple
 
 import chex
 import flax.linen as nn
@@ -75,6 +82,10 @@ VARIANTS: dict[str, Variant | None] = {
 }
 
 
+# What layers are told; None leaves wider parameters, as float64, as they are.
+DTYPES = {'float32': None, 'bfloat16': jnp.bfloat16}
+
+
 class Generator(nn.Module):
   """Maps latents `[B, z_size]` to images in [-1, 1], `[B, H, W, channels]`.
 
@@ -88,6 +99,8 @@ class Generator(nn.Module):
     z_size: length of a latent.
     labels: number of classes; with one, labels make no difference.
     embed_size: length of a class's embedding, which is put behind the latent.
+    dtype: 'float32' or 'bfloat16', of the computation in the body.
+    remat: whether blocks are computed again for derivatives, not kept.
   """
 
   variant: str = 'resnet'
@@ -98,6 +111,8 @@ class Generator(nn.Module):
   z_size: int = 256
   labels: int = 1
   embed_size: int = 256
+  dtype: str = 'float32'
+  remat: bool = False
 
   def __post_init__(self):
     super().__post_init__()
@@ -131,18 +146,19 @@ class Generator(nn.Module):
     side = self.image_size // 2 ** (len(variant.generator) - 1)
     x = jnp.concatenate([z, self._embed(labels, len(z), variant)], axis=1)
     features = _width(self, variant.start)
-    x = layers.Dense(side**2 * features, name='fc')(x)
+    dtype = DTYPES[self.dtype]
+    x = layers.Dense(side**2 * features, dtype=dtype, name='fc')(x)
     x = x.reshape(-1, side, side, features)
     for k, blocks in enumerate(variant.generator):
-      x = resampling.upsample_nearest(x) if k else x
-      x = _blocks(self, x, k, blocks)
+      x = _blocks(self, x, k, blocks, upsample=k > 0)
     x = layers.Conv(
       self.channels,
       variant.kernel,
       padding=variant.kernel // 2,
+      dtype=dtype,
       name='conv_img',
     )(_activation(x))
-    return nn.tanh(x)
+    return nn.tanh(_wide(x))
 
   def _embed(self, labels, batch_size, variant):
     # PyTorch's embeddings start from N(0, 1).
@@ -174,6 +190,8 @@ class Discriminator(nn.Module):
   image_size: int = 256
   channels: int = 3
   labels: int = 1
+  dtype: str = 'float32'
+  remat: bool = False
 
   def __post_init__(self):
     super().__post_init__()
@@ -206,36 +224,59 @@ class Discriminator(nn.Module):
     variant = _variant(self)
     classes = _classes(self, _as_array(labels), len(x))
     x = layers.Conv(
-      self.width, variant.kernel, padding=variant.kernel // 2, name='conv_img'
+      self.width,
+      variant.kernel,
+      padding=variant.kernel // 2,
+      dtype=DTYPES[self.dtype],
+      name='conv_img',
     )(x)
     for k, blocks in enumerate(variant.discriminator):
       x = resampling.mean_pool_3x3(x) if k else x
       x = _blocks(self, x, k, blocks)
-    x = _activation(x.reshape(x.shape[0], -1))
+    x = _activation(_wide(x.reshape(x.shape[0], -1)))
     logits = layers.Dense(self.labels, name='fc')(x)
     return jnp.take_along_axis(logits, classes[:, None], axis=1)[:, 0]
 
 
 class Block(nn.Module):
-  """x plus a tenth of two convolutions of it, `[B, H, W, features]`."""
+  """x plus a tenth of two convolutions of it, `[B, H, W, features]`.
+
+  Attributes:
+    features: channels that come out.
+    upsample: whether x is doubled first, to `[B, 2H, 2W, ...]`.
+    dtype: of the computation; None: the widest of x and parameters.
+  """
 
   features: int
+  upsample: bool = False
+  dtype: Any = None
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
+    x = resampling.upsample_nearest(x) if self.upsample else x
     inputs = x.shape[-1]
     hidden = min(inputs, self.features)
-    dx = layers.Conv(hidden, name='conv_0')(_activation(x))
-    dx = layers.Conv(self.features, name='conv_1')(_activation(dx))
+    conv = functools.partial(layers.Conv, dtype=self.dtype)
+    dx = conv(hidden, name='conv_0')(_activation(x))
+    dx = conv(self.features, name='conv_1')(_activation(dx))
     if inputs != self.features:
-      x = layers.Conv(
+      x = conv(
         self.features, kernel=1, padding=0, use_bias=False, name='conv_s'
       )(x)
     return x + 0.1 * dx
 
 
+# The generator's doubling is part of a block, so that the small map is kept.
+_RematBlock = nn.remat(Block)
+
+
 def _activation(x):
   return nn.leaky_relu(x, 0.2)
+
+
+def _wide(x):
+  """At least float32: what leaves the body."""
+  return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _unit(embedding):
@@ -264,11 +305,17 @@ def _width(module, multiple: int) -> int:
   return width if VARIANTS[module.variant] else min(width, module.max_width)
 
 
-def _blocks(module, x, level, multiples):
+def _blocks(module, x, level, multiples, *, upsample=False):
   """The blocks of one level; called within the players' compact methods."""
+  make = _RematBlock if module.remat else Block
   for i, multiple in enumerate(multiples):
-    x = Block(_width(module, multiple), name=f'resnet_{level}_{i}')(x)
-  return x
+    x = make(
+      _width(module, multiple),
+      upsample=upsample and i == 0,
+      dtype=DTYPES[module.dtype],
+      name=f'resnet_{level}_{i}',
+    )(x)
+  return resampling.upsample_nearest(x) if upsample and not multiples else x
 
 
 def _as_array(labels):
@@ -308,6 +355,8 @@ def _check_shape(labels, shape):
 
 def _check(module) -> None:
   options.check_choice('variant', module.variant, VARIANTS)
+  options.check_choice('dtype', module.dtype, DTYPES)
+  options.check_flag('remat', module.remat)
   for option in ('width', 'max_width', 'image_size', 'channels', 'labels'):
     options.check_size(option, getattr(module, option))
   size, name = int(module.image_size), module.variant

@@ -16,12 +16,20 @@ References:
   Networks, 2018, table 4.
 """
 
+import functools
+
 import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gan_jax.models import layers, options, resampling
+from gan_jax.models import (
+  conditional,
+  layers,
+  minibatch,
+  options,
+  resampling,
+)
 
 # Channels by image size: of the generator's first map and after each block, in
 # multiples of width; after each block of the discriminator, in halves of width.
@@ -33,7 +41,9 @@ orthogonal = nn.initializers.orthogonal()
 class Generator(nn.Module):
   """Maps latents `[B, z_size]` to images in [-1, 1], `[B, H, W, channels]`.
 
-  Starts as in PyTorch. `axis_name` is the devices' axis for batch norm.
+  Starts as in PyTorch. With `labels` above 1, batch norm within the blocks has
+  a scale and a shift for each of so many classes, see `conditional`.
+  `axis_name` is the devices' axis for batch norm.
   """
 
   width: int = 256
@@ -41,6 +51,7 @@ class Generator(nn.Module):
   channels: int = 3
   z_size: int = 128
   bottleneck: bool = False
+  labels: int = 1
   axis_name: str | None = None
 
   def __post_init__(self):
@@ -48,22 +59,33 @@ class Generator(nn.Module):
     _check(self)
     _check_width(self, 2 if self.bottleneck else 1)
     options.check_size('z_size', self.z_size)
+    conditional.check_generator(self)
 
   def example_inputs(self) -> tuple[jax.Array, ...]:
     """Arguments of `init` after the key."""
-    return (jnp.zeros((1, self.z_size)),)
+    z = jnp.zeros((1, self.z_size))
+    return z, *conditional.example_labels(self.labels)
 
   @nn.compact
   def __call__(self, z, labels=None, *, train=False) -> jax.Array:
-    """Images; `train` takes batch statistics. Labels are not used."""
+    """Images; `train` takes batch statistics.
+
+    Labels, the class of each image, integers `[B]`, are used if there are
+    several classes. ValueError if they are then not right.
+    """
     chex.assert_shape(z, (None, self.z_size))
+    labels = conditional.checked_labels(
+      labels, classes=self.labels, batch_size=len(z)
+    )
     side = self.image_size // 8
     first, *widths = (n * self.width for n in GENERATOR_WIDTHS[self.image_size])
     x = layers.Dense(side**2 * first, name='l1')(z)
     x = x.reshape(-1, side, side, first)
     for i, features in enumerate(widths, start=2):
       hidden = features // 2 if self.bottleneck else features
-      x = UpBlock(features, hidden, self.axis_name, name=f'block{i}')(x, train)
+      x = UpBlock(
+        features, hidden, self.labels, self.axis_name, name=f'block{i}'
+      )(x, labels, train)
     x = layers.batch_norm(x, train=train, axis_name=self.axis_name, name='b5')
     x = nn.relu(x)
     return nn.tanh(layers.Conv(self.channels, 1, padding=0, name='conv5')(x))
@@ -73,7 +95,14 @@ class Discriminator(nn.Module):
   """Maps images `[B, H, W, channels]` to one logit each, `[B]`.
 
   All weights start orthogonal; spectral normalization is on all layers or none.
-  `width` is that of the generator.
+
+  Attributes:
+    width: that of the generator.
+    labels: number of classes; above 1 with a `conditioning`.
+    conditioning: '', 'projection' or 'auxiliary', see `conditional.logits`.
+    minibatch: '', 'discrimination' (beside the last layer) or 'deviation'
+      (before the last block), see the module of that name.
+    axis_name: the devices' axis for what looks at the whole batch.
   """
 
   width: int = 256
@@ -81,6 +110,10 @@ class Discriminator(nn.Module):
   channels: int = 3
   bottleneck: bool = False
   spectral_norm: bool = True
+  labels: int = 1
+  conditioning: str = ''
+  minibatch: str = ''
+  axis_name: str | None = None
 
   def __post_init__(self):
     super().__post_init__()
@@ -88,21 +121,27 @@ class Discriminator(nn.Module):
     halvings = (self.image_size == 32) + self.bottleneck
     _check_width(self, 2**halvings)
     options.check_flag('spectral_norm', self.spectral_norm)
+    conditional.check_discriminator(self)
 
   def example_inputs(self) -> tuple[jax.Array, ...]:
     """Arguments of `init` after the key."""
-    size = self.image_size
-    return (jnp.zeros((1, size, size, self.channels)),)
+    x = jnp.zeros((1, self.image_size, self.image_size, self.channels))
+    return x, *conditional.example_labels(self.labels)
 
   @nn.compact
   def __call__(self, x, labels=None, *, train=False) -> jax.Array:
-    """A logit for each image; labels and train are not used."""
+    """A logit for each image; 'projection' uses its label, `[B]` integers."""
     chex.assert_shape(
       x, (None, self.image_size, self.image_size, self.channels)
     )
     halves = DISCRIMINATOR_HALF_WIDTHS[self.image_size]
     for i, features in enumerate((n * self.width // 2 for n in halves), 1):
       hidden = features if i == 1 else x.shape[-1]
+      x = (
+        minibatch.with_deviation(self, x, train=train)
+        if i == len(halves)
+        else x
+      )
       x = DownBlock(
         features,
         hidden // 2 if self.bottleneck else hidden,
@@ -110,9 +149,11 @@ class Discriminator(nn.Module):
         spectral_norm=self.spectral_norm,
         name=f'block{i}',
       )(x)
-    x = jnp.sum(_activation(x), axis=(1, 2))
-    common = dict(spectral_norm=self.spectral_norm, kernel_init=orthogonal)
-    return layers.Dense(1, use_bias=False, name='proj', **common)(x)[:, 0]
+    phi = jnp.sum(_activation(x), axis=(1, 2))
+    dense = functools.partial(
+      layers.Dense, spectral_norm=self.spectral_norm, kernel_init=orthogonal
+    )
+    return conditional.logits(self, phi, labels, dense, train=train)
 
 
 class UpBlock(nn.Module):
@@ -120,15 +161,18 @@ class UpBlock(nn.Module):
 
   features: int
   hidden: int
+  classes: int = 1
   axis_name: str | None = None
 
   @nn.compact
-  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-    norm = dict(train=train, axis_name=self.axis_name)
-    y = nn.relu(layers.batch_norm(x, name='b1', **norm))
+  def __call__(
+    self, x: jax.Array, labels: jax.Array | None, train: bool
+  ) -> jax.Array:
+    norm = dict(classes=self.classes, train=train, axis_name=self.axis_name)
+    y = nn.relu(conditional.batch_norm(x, labels, name='b1', **norm))
     y = resampling.upsample_bilinear(y)
     y = layers.Conv(self.hidden, name='c1')(y)
-    y = nn.relu(layers.batch_norm(y, name='b2', **norm))
+    y = nn.relu(conditional.batch_norm(y, labels, name='b2', **norm))
     y = layers.Conv(self.features, name='c2')(y)
     # A 1x1 convolution may trade places with a weighted mean of pixels, and is
     # four times cheaper on the smaller image.

@@ -21,6 +21,7 @@ from gan_jax.models import (
   layers,
   mlp,
   mnist,
+  modern_parts,
   residual,
   resnet,
 )
@@ -60,10 +61,14 @@ def _data(module: nn.Module) -> tuple[int, int]:
 # A module of a class that is not here is taken to have no such layer.
 LAID_FLAT: dict[type[nn.Module], Callable[[Any], Flat]] = {
   cnn.Generator: lambda m: Flat(('l1',), _eighth(m)),
-  cnn.Discriminator: lambda m: Flat(('proj',), _eighth(m), inputs=True),
+  cnn.Discriminator: lambda m: Flat(
+    ('proj', 'embed', 'classes', 'minibatch/tensor'), _eighth(m), inputs=True
+  ),
   cnn256.Discriminator: lambda m: Flat(('proj',), (4, 4), inputs=True),
   dc.Generator: lambda m: Flat(('dense', 'dense_bn'), _eighth(m)),
-  dc.Discriminator: lambda m: Flat(('dense',), _eighth(m), inputs=True),
+  dc.Discriminator: lambda m: Flat(
+    ('dense', 'minibatch/tensor'), _eighth(m), inputs=True
+  ),
   mlp.Generator: lambda m: Flat(('out',), _data(m)),
   mlp.Discriminator: lambda m: Flat(
     ('dense1' if m.features else 'out',), _data(m), inputs=True
@@ -169,7 +174,10 @@ def _moves(layer: nn.Module, name: str) -> tuple[Callable, Callable]:
       lambda x: x[:, :, ::-1, ::-1].transpose(2, 3, 0, 1),
       lambda x: x.transpose(2, 3, 0, 1)[:, :, ::-1, ::-1],
     )
-  if isinstance(layer, layers.Conv):
+  if isinstance(layer, modern_parts.Basis):
+    return lambda x: x.transpose(1, 2, 0), lambda x: x.transpose(2, 0, 1)
+  convolutions = layers.Conv | modern_parts.Conv | modern_parts.Weighing
+  if isinstance(layer, convolutions):
     return (
       lambda x: x.transpose(2, 3, 1, 0),
       lambda x: x.transpose(3, 2, 0, 1),

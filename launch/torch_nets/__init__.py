@@ -10,7 +10,16 @@ discriminator images to logits `[B]`. Batch norm, dropout and the power
 iteration of spectral norm follow `module.train()` and `module.eval()`.
 """
 
-from launch.torch_nets import cnn, cnn256, dc, mlp, mnist, residual, resnet
+from launch.torch_nets import (
+  cnn,
+  cnn256,
+  dc,
+  mlp,
+  mnist,
+  modern,
+  residual,
+  resnet,
+)
 
 GENERATORS = {
   'cnn': cnn.Generator,
@@ -18,6 +27,7 @@ GENERATORS = {
   'dc': dc.Generator,
   'mlp': mlp.Generator,
   'mnist': mnist.Generator,
+  'modern': modern.Generator,
   'residual': residual.Generator,
   'resnet': resnet.Generator,
 }
@@ -27,6 +37,7 @@ DISCRIMINATORS = {
   'dc': dc.Discriminator,
   'mlp': mlp.Discriminator,
   'mnist': mnist.Discriminator,
+  'modern': modern.Discriminator,
   'residual': residual.Discriminator,
   'resnet': resnet.Discriminator,
 }
