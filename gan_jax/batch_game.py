@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from gan_jax import augment, data, games, losses, regularizers
+from gan_jax import augment, data, games, losses, regularizers, side_terms
 
 
 class Penalty(NamedTuple):
@@ -49,6 +49,10 @@ class Setup(NamedTuple):
     flip: mirrors half of the real images.
     diff_augment: what the critic sees of both kinds of images, see
       `augment.diff_augment`; its penalties are then of critic and augmentation.
+    accumulate: parts in which each turn's batch is taken, one after another;
+      see `accumulation`.
+    auxiliary: weights of class terms; the critic must give class logits.
+    matching: weight of feature matching; the critic must give features.
     project: `players -> players` after each turn, or None.
     axis_name: of the devices' axis, inside a per-device mapping; modules, loss
       and penalties that average over a batch need it too.
@@ -66,6 +70,9 @@ class Setup(NamedTuple):
   dequantize: bool = False
   flip: bool = False
   diff_augment: tuple[str, ...] = ()
+  accumulate: int = 1
+  auxiliary: side_terms.Auxiliary = side_terms.Auxiliary()
+  matching: side_terms.Matching = side_terms.Matching()
   project: Callable[[games.Players], games.Players] | None = None
   axis_name: str | None = None
 
@@ -86,7 +93,8 @@ def make_game(
     batch: `image`, `[B, ...]`, bytes or floats; `label`, `[B]`, where the data
       have them; `row`, `[B]`, the examples' numbers in the batch of all
       devices, 0 .. B - 1 if it is left out. What is drawn for an example is a
-      function of its number.
+      function of its number, but dropout, which is one of its place and of
+      `part`, a number, in a batch that is taken in parts.
     key: everything that is drawn for this batch follows from it.
     penalize: whether the penalties are paid.
 
@@ -98,37 +106,43 @@ def make_game(
   each = lambda key: jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
   names = ('z', 'real', 'noise', 'points', 'g', 'd', 'flip', 'augment')
   keys = {n: jax.random.fold_in(key, i) for i, n in enumerate(names)}
+  if 'part' in batch:
+    for player in 'gd':
+      keys[player] = jax.random.fold_in(keys[player], batch['part'])
   real = _real(setup, batch['image'], each(keys['real']), each(keys['flip']))
   z = latents(each(keys['z']), real.shape[0], setup.generator.z_size)
   labels = batch.get('label')
   generate = functools.partial(
     _train_mode, setup.generator, model_state.g, keys['g'], z, labels
   )
-  criticize = functools.partial(
-    _train_mode, setup.discriminator, model_state.d, keys['d']
-  )
+  criticize = functools.partial(_judge, setup, model_state.d, keys['d'])
+  zero_sum = is_zero_sum(setup)
   noisy = functools.partial(_noisy, setup, each, keys['noise'], keys['augment'])
 
   def loss_d(g, d):
     fake, stats_g = generate(g)
-    real_logits, fake_logits, stats_d = _both_logits(
+    of_real, of_fake, stats_d = _both_verdicts(
       criticize,
       d,
       noisy(real, fake),
       labels,
       model_state.d['batch_stats'],
-      together=not setup.loss.zero_sum,
+      together=not zero_sum and not mixes_rows(setup.discriminator),
     )
-    value = jnp.mean(setup.loss.discriminator(real_logits, fake_logits))
+    value = jnp.mean(setup.loss.discriminator(of_real.logits, of_fake.logits))
     metrics = {
-      'real_logit': jnp.mean(real_logits),
-      'fake_logit': jnp.mean(fake_logits),
+      'real_logit': jnp.mean(of_real.logits),
+      'fake_logit': jnp.mean(of_fake.logits),
     }
-    if setup.loss.zero_sum:
+    if zero_sum:
       metrics['loss_g'] = -value  # without what the critic alone pays
+    extra, terms = side_terms.of_critic(
+      setup.auxiliary, of_real, of_fake, labels
+    )
+    value, metrics = value + extra, metrics | terms
     if penalize and setup.penalties:
       augment = _augmentation(setup, each(keys['augment']))
-      critic = lambda x: criticize(augment(x), labels, d)[0]
+      critic = lambda x: criticize(augment(x), labels, d)[0].logits
       extra, terms = _penalties(setup, critic, real, fake, keys['points'], each)
       value, metrics = value + extra, metrics | terms
     if setup.parameter_penalty is not None:
@@ -140,12 +154,22 @@ def make_game(
     seen_real, seen_fake = noisy(real, fake)
     # Two calls: the real half needs no gradient here, and a loss that does not
     # look at it pays nothing for it.
-    real_logits, _ = criticize(seen_real, labels, d)
-    fake_logits, _ = criticize(seen_fake, labels, d, call=1)
-    value = jnp.mean(setup.loss.generator(real_logits, fake_logits))
+    of_real, _ = criticize(seen_real, labels, d)
+    of_fake, _ = criticize(seen_fake, labels, d, call=1)
+    value = side_terms.of_generator(
+      setup.auxiliary,
+      setup.matching,
+      of_real,
+      of_fake,
+      labels,
+      setup.axis_name,
+    )
+    if not setup.matching.alone:
+      logits = of_real.logits, of_fake.logits
+      value += jnp.mean(setup.loss.generator(*logits))
     return value, _aux(stats_g, model_state.d['batch_stats'], {})
 
-  if setup.loss.zero_sum:
+  if zero_sum:
     return games.zero_sum(loss_d, has_aux=True, axis_name=setup.axis_name)
   return games.Game(loss_g, loss_d, has_aux=True, axis_name=setup.axis_name)
 
@@ -161,17 +185,29 @@ def takes_labels(module: nn.Module) -> bool:
   return getattr(module, 'labels', 1) > 1
 
 
+def mixes_rows(module: nn.Module) -> bool:
+  """Whether a critic looks at several rows at once (an option `minibatch`)."""
+  return bool(getattr(module, 'minibatch', ''))
+
+
+def is_zero_sum(setup: Setup) -> bool:
+  """Whether the loss is zero-sum, and what is paid beside it leaves it so."""
+  terms = setup.auxiliary, setup.matching
+  return setup.loss.zero_sum and side_terms.keep_zero_sum(*terms)
+
+
 def _real(setup, image, keys, flip_keys):
   image = augment.flip(flip_keys, image) if setup.flip else image
   return data.to_float(image, keys, dequantize=setup.dequantize)
 
 
 def _train_mode(
-  module, state, key, x, labels, params, *, batch_stats=None, call=0
+  module, state, key, x, labels, params, *, batch_stats=None, call=0, side=None
 ):
   """Output and new batch statistics of a training-mode call.
 
-  Calls of one module with other numbers drop out other activations.
+  Calls of one module with other numbers drop out other activations. What it
+  gives beside its output goes to the dictionary `side`, if there is one.
   """
   if batch_stats is not None:
     state = {**state, 'batch_stats': batch_stats}
@@ -180,28 +216,54 @@ def _train_mode(
     x,
     labels if takes_labels(module) else None,
     train=True,
-    mutable=('batch_stats',),
+    mutable=('batch_stats',) + ('intermediates',) * (side is not None),
     rngs={'dropout': jax.random.fold_in(key, call)},
   )
+  if side is not None:
+    side |= new.get('intermediates', {})
   return out, new.get('batch_stats', state['batch_stats'])
 
 
-def _both_logits(criticize, d, seen, labels, batch_stats, *, together):
+def _judge(setup, state, key, x, labels, d, *, batch_stats=None, call=0):
+  """Verdict of the critic and its new batch statistics."""
+  asked = side_terms.are_asked(setup.auxiliary, setup.matching)
+  side = {} if asked else None
+  logits, stats = _train_mode(
+    setup.discriminator,
+    state,
+    key,
+    x,
+    labels,
+    d,
+    batch_stats=batch_stats,
+    call=call,
+    side=side,
+  )
+  return side_terms.verdict(logits, side or {}), stats
+
+
+def _both_verdicts(criticize, d, seen, labels, batch_stats, *, together):
   if together and not batch_stats:
     # Rows are independent, so one call on both halves is the same and faster.
     # Taken in turns, real and generated ones stay on the device that has them.
-    logits, stats = criticize(_in_turns(*seen), _twice(labels), d)
-    return *jnp.moveaxis(logits.reshape(-1, 2), 1, 0), stats
+    verdict, stats = criticize(_in_turns(*seen), _twice(labels), d)
+    pick = lambda i: jax.tree.map(lambda x: _pairs(x)[:, i], verdict)
+    return pick(0), pick(1), stats
   # A payoff is linearized by the methods that anticipate. Real logits do not
   # depend on g: by themselves they drop out of every mixed product.
-  real_logits, stats = criticize(seen[0], labels, d)
-  fake_logits, stats = criticize(seen[1], labels, d, batch_stats=stats, call=1)
-  return real_logits, fake_logits, stats
+  of_real, stats = criticize(seen[0], labels, d)
+  of_fake, stats = criticize(seen[1], labels, d, batch_stats=stats, call=1)
+  return of_real, of_fake, stats
 
 
 def _in_turns(real, fake):
   """`[2B, ...]`: real, fake, real, fake, ..."""
   return jnp.stack([real, fake], axis=1).reshape(-1, *real.shape[1:])
+
+
+def _pairs(x):
+  """`[B, 2, ...]`: what `_in_turns` has put together."""
+  return x.reshape(-1, 2, *x.shape[1:])
 
 
 def _twice(labels):

@@ -14,6 +14,7 @@ import ml_collections
 import numpy as np
 
 from gan_jax import (
+  accumulation,
   augment,
   batch_game,
   data,
@@ -25,6 +26,8 @@ from gan_jax import (
   models,
   parallel,
   regularizers,
+  side_checks,
+  side_terms,
 )
 from gan_jax.metrics import nets, resize
 
@@ -110,8 +113,14 @@ PARAMETER_PENALTIES = {
 }
 
 
-def build(config: ml_collections.ConfigDict) -> Run:
+def build(
+  config: ml_collections.ConfigDict, dataset: data.Dataset | None = None
+) -> Run:
   """Turns a config into a run; nothing is written and nothing trained.
+
+  Args:
+    config: all its fields.
+    dataset: what `config.data` describes, where it is loaded already.
 
   Raises:
     ValueError: some field is wrong; the message names it.
@@ -119,7 +128,8 @@ def build(config: ml_collections.ConfigDict) -> Run:
   fields.check_fields(config)
   fields.check_numbers(config)
   setup = build_setup(config)
-  dataset = fields.prefixed('data: ', _load, config)
+  if dataset is None:
+    dataset = fields.prefixed('data: ', _load, config)
   example = dataset_shape(dataset)
   _check_shapes(setup, example, config.unit_norm)
   _check_labels(setup, dataset)
@@ -129,7 +139,12 @@ def build(config: ml_collections.ConfigDict) -> Run:
   run = Run(
     setup=setup,
     feed=fields.prefixed(
-      '', data.feed, dataset, config.batch_size, config.seed
+      '',
+      data.feed,
+      dataset,
+      config.batch_size,
+      config.seed,
+      threads=config.read_threads,
     ),
     num_steps=config.num_steps,
     dataset=dataset,
@@ -176,7 +191,7 @@ def build_setup(config: ml_collections.ConfigDict) -> batch_game.Setup:
   loss = fields.prefixed('', find, config.loss, axis_name=axis_name)
   method = methods.build(config)
   methods.check_loss(config.game.to_dict(), config.loss, loss)
-  return batch_game.Setup(
+  setup = batch_game.Setup(
     generator=_module(config, 'generator', axis_name),
     discriminator=_module(config, 'discriminator', axis_name),
     loss=loss,
@@ -197,9 +212,16 @@ def build_setup(config: ml_collections.ConfigDict) -> batch_game.Setup:
     dequantize=config.dequantize,
     flip=config.flip,
     diff_augment=fields.prefixed('', augment.check_policy, config.diff_augment),
+    accumulate=config.accumulate,
+    auxiliary=side_terms.Auxiliary(**config.auxiliary),
+    matching=side_terms.Matching(**config.feature_matching),
     project=_projection(config.clip_weights, config.unit_norm),
     axis_name=axis_name,
   )
+  fields.prefixed('', _check_accumulation, config, setup)
+  side_checks.check_setup(config, setup)
+  side_checks.check_penalties(setup)
+  return setup
 
 
 def _weights(field, config, module):
@@ -227,13 +249,14 @@ def dataset_shape(dataset: data.Dataset) -> tuple[int, ...]:
 
 
 def _load(config):
-  return data.load(
+  dataset = data.load(
     config.data.name,
     split=config.data.split,
     data_dir=config.data_dir,
     image_size=config.data.image_size or None,
     resize=config.data.resize,
   )
+  return data.take_shares(dataset, config.data.shares)
 
 
 _PLAYERS = {
@@ -321,6 +344,24 @@ def _check_shapes(setup, example, unit_norm=''):
       f'config.penalties.{names[0]} needs a critic that treats rows '
       'independently, but config.discriminator has batch norm.'
     )
+
+
+def _check_accumulation(config, setup):
+  """What looks at several rows at once cannot take a batch in parts."""
+  if setup.accumulate == 1:
+    return
+  coupled = {}
+  if 'relativistic_average' in config.loss:
+    coupled[f'loss={config.loss!r}'] = 'means over the batch'
+  if config.penalties.dragan:
+    coupled['penalties.dragan'] = 'the standard deviation of the batch'
+  players = ('generator', 'discriminator')
+  for field, variables in zip(players, _abstract_variables(setup), strict=True):
+    if 'batch_stats' in variables:
+      coupled[field] = 'batch norm'
+    if getattr(getattr(setup, field), 'minibatch', None):
+      coupled[f'{field}.minibatch'] = 'features of the batch'
+  accumulation.check(setup.accumulate, config.batch_size, coupled)
 
 
 def _check_labels(setup, dataset):

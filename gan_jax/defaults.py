@@ -48,6 +48,9 @@ def get_config() -> ml_collections.ConfigDict:
   config.seed = 0
   config.num_steps = 100_000  # a step is all turns of config.game
   config.batch_size = 64  # of each turn, over all devices
+  # Equal parts in which a turn's batch is taken, one after another, in the
+  # memory of one; the numbers stay those of the whole batch.
+  config.accumulate = 1
   # Steps in one call to the device; 0 picks: 1 for convolutions on CPU, else up
   # to 100. A signal, like anything else, comes between calls.
   config.steps_per_call = 0
@@ -57,10 +60,13 @@ def get_config() -> ml_collections.ConfigDict:
 
   # Data: see `python -m gan_jax.data list`. data_dir is for prepared sets.
   # image_size 0: as stored; resize: 'square' or 'torchvision', see data.load.
+  # shares: what stays of which classes, '5:0.2,7:1'; '' is all of all.
   config.data = dict(
-    name='digits', split='train', image_size=0, resize='square'
+    name='digits', split='train', image_size=0, resize='square', shares=''
   )
   config.data_dir = ''
+  # Threads that decode images too many for memory; 0: two a core, up to 16.
+  config.read_threads = 0
   config.dequantize = False  # adds U(0, 1/128) to real images
   config.flip = False  # mirrors half of the real images
   # What the critic sees of both kinds: words of color, translation, cutout
@@ -87,6 +93,13 @@ def get_config() -> ml_collections.ConfigDict:
   config.penalties = dict(
     r1=0.0, r2=0.0, wgan_gp=0.0, dragan=0.0, l2=0.0, orthogonal=0.0
   )
+  # Weights of the cross-entropy of class logits, which a discriminator with
+  # conditioning='auxiliary' has (AC-GAN): what the critic pays on real and on
+  # generated examples, and the generator on its own.
+  config.auxiliary = dict(real=0.0, fake=0.0, generator=0.0)
+  # Squared distance of the critic's mean features, which the generator pays;
+  # alone: in place of its loss (Salimans et al. 2016).
+  config.feature_matching = dict(weight=0.0, alone=False)
   config.lazy = 1  # gradient penalties in every lazy-th step, lazy times as big
   config.unit_norm = ''  # critic's layer with columns of length 1 after turns
   config.clip_weights = 0.0  # bound of the critic's parameters; 0: none
@@ -129,7 +142,10 @@ def complete(config: dict) -> dict:
   They have their defaults, with which a run is what it was.
   """
   full = get_config().to_dict()
-  fixed = ('data', 'penalties', 'optimizer_g', 'optimizer_d', 'evaluation')
+  fixed = (
+    *('data', 'penalties', 'auxiliary', 'feature_matching'),
+    *('optimizer_g', 'optimizer_d', 'evaluation'),
+  )
   groups = {g: full[g] | config[g] for g in fixed if g in config}
   return full | config | groups
 
@@ -223,6 +239,7 @@ def optimizer(
     decay_start=0,  # step at which the fall begins
     clip_norm=0.0,  # global norm of the gradients; 0: none
     weight_decay=0.0,  # decoupled, as in AdamW
+    historical=0.0,  # weight of |theta - mean of past theta|^2 in the loss
   )
   unknown = sorted(changes.keys() - fields.keys())
   if unknown:

@@ -16,7 +16,10 @@ def check_fields(config: ml_collections.ConfigDict) -> None:
   """
   has, wants = config.to_dict(), defaults.get_config().to_dict()
   _check_group('config', has, wants)
-  fixed = ('data', 'penalties', 'optimizer_g', 'optimizer_d', 'evaluation')
+  fixed = (
+    *('data', 'penalties', 'auxiliary', 'feature_matching'),
+    *('optimizer_g', 'optimizer_d', 'evaluation'),
+  )
   for group in fixed:
     _check_group(f'config.{group}', has[group], wants[group])
   for group in ('generator', 'discriminator', 'game'):
@@ -75,7 +78,13 @@ def check_type(field: str, value: Any, like: Any) -> None:
 
 def check_numbers(config: ml_collections.ConfigDict) -> None:
   """Raises ValueError for a number out of its range."""
-  positive = ('num_steps', 'batch_size', 'lazy', 'keep_checkpoints')
+  positive = (
+    'num_steps',
+    'batch_size',
+    'accumulate',
+    'lazy',
+    'keep_checkpoints',
+  )
   for field in positive:
     if config[field] < 1:
       raise ValueError(f'config.{field}={config[field]} is less than 1.')
@@ -83,6 +92,7 @@ def check_numbers(config: ml_collections.ConfigDict) -> None:
     raise ValueError(f'config.num_samples={config.num_samples} is less than 2.')
   not_negative = (
     'seed',
+    'read_threads',
     'steps_per_call',
     'log_every',
     'sample_every',
@@ -97,9 +107,15 @@ def check_numbers(config: ml_collections.ConfigDict) -> None:
       raise ValueError(f'config.{field}={config[field]} is not in [0, inf).')
   if config.seed >= 2**32:  # jax.random.key takes it modulo that
     raise ValueError(f'config.seed={config.seed} is not below 2**32.')
-  for name, weight in config.penalties.items():
+  weights = [
+    (f'{group}.{name}', weight)
+    for group in ('penalties', 'auxiliary')
+    for name, weight in config[group].items()
+  ]
+  weights.append(('feature_matching.weight', config.feature_matching.weight))
+  for name, weight in weights:
     if not 0 <= weight < math.inf:
-      raise ValueError(f'config.penalties.{name}={weight} is not in [0, inf).')
+      raise ValueError(f'config.{name}={weight} is not in [0, inf).')
   if not 0 <= config.averaging < 1:
     raise ValueError(f'config.averaging={config.averaging} is not in [0, 1).')
   if config.profile_stop < config.profile_start:

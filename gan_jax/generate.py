@@ -26,6 +26,8 @@ from gan_jax import workdir as workdirs
 _GRID = 64  # images of a grid
 _POINTS = 2000  # of a scatter plot
 _INTERPOLATION_ROWS, _INTERPOLATION_STEPS = 8, 10
+# Of a picture, so that it can be opened: 16 images of 1024 px.
+_PIXELS = 2**24
 # A stream of latents beside those of training.
 _PICTURES = 2**31 - 1
 
@@ -129,8 +131,7 @@ def make_picture(run: build.Run, workdir: pathlib.Path) -> Callable:
   It raises FloatingPointError where one is not finite.
   """
   generate = steps.make_sampler(run.setup)
-  images = len(_example_shape(run.setup)) == 3
-  z = _fixed_latents(run, _GRID if images else _POINTS)
+  z = _fixed_latents(run, _how_many(run.setup))
 
   def picture(state, step):
     variables = steps.generator_variables(state, averaged=True)
@@ -151,7 +152,7 @@ def sample(run: build.Run, workdir: str | os.PathLike) -> list[pathlib.Path]:
   sampler = load_setup(run.setup, workdir)
   folder = pathlib.Path(workdir)
   images = len(_example_shape(run.setup)) == 3
-  z = _fixed_latents(run, _GRID if images else _POINTS)
+  z = _fixed_latents(run, _how_many(run.setup))
   paths = [_draw(run, sampler.decode(z), folder, sampler.step)]
   if images:
     paths.append(folder / 'samples' / f'interpolation-{sampler.step:08d}.png')
@@ -160,12 +161,15 @@ def sample(run: build.Run, workdir: str | os.PathLike) -> list[pathlib.Path]:
 
 
 def _interpolations(run, sampler):
-  ends = _fixed_latents(run, 2 * _INTERPOLATION_ROWS)
-  first, last = ends[:_INTERPOLATION_ROWS], ends[_INTERPOLATION_ROWS:]
+  height, width, _ = _example_shape(run.setup)
+  fitting = _PIXELS // (_INTERPOLATION_STEPS * height * width)
+  rows = max(1, min(_INTERPOLATION_ROWS, fitting))
+  ends = _fixed_latents(run, 2 * rows)
+  first, last = ends[:rows], ends[rows:]
   shares = np.linspace(0.0, 1.0, _INTERPOLATION_STEPS)
   z = jax.vmap(lambda share: spherical(first, last, share), out_axes=1)(shares)
   # A row keeps its class.
-  labels = np.arange(len(z)) % getattr(run.setup.generator, 'labels', 1)
+  labels = np.arange(len(z)) % _classes(run.setup)
   labels = np.repeat(labels, z.shape[1])
   images = sampler.decode(z.reshape(-1, z.shape[-1]), labels)
   return images.reshape(*z.shape[:2], *images.shape[1:])
@@ -212,6 +216,20 @@ def export(run: build.Run, workdir: str | os.PathLike) -> list[pathlib.Path]:
   return paths
 
 
+def _how_many(setup):
+  """Examples of a picture: points, or images that make a grid."""
+  shape = _example_shape(setup)
+  if len(shape) != 3:
+    return _POINTS
+  count = max(1, min(_GRID, _PIXELS // (shape[0] * shape[1])))
+  classes = _classes(setup)
+  return count - count % classes if classes <= count else count
+
+
+def _classes(setup):
+  return getattr(setup.generator, 'labels', 1)
+
+
 def _example_shape(setup):
   return setup.discriminator.example_inputs()[0].shape[1:]
 
@@ -225,7 +243,10 @@ def _draw(run, examples, workdir, step):
   path = workdir / 'samples' / f'{step:08d}.png'
   path.parent.mkdir(parents=True, exist_ok=True)
   if examples.ndim == 4:
-    pictures.grid(examples, path)
+    # All classes in turn: each has a column.
+    classes = _classes(run.setup)
+    fit = classes > 1 and not len(examples) % classes
+    pictures.grid(examples, path, columns=classes if fit else None)
     return path
   real = run.dataset.examples[:_POINTS] if run.dataset else examples
   centres = run.dataset.centres if run.dataset else None

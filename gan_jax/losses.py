@@ -15,6 +15,9 @@ References:
   [7] Sun, Fang & Schwing, Towards a Better Global Loss Landscape of GANs, 2020.
   [8] Schaefer et al., Implicit Competitive Regularization in GANs, 2020: the
       saturating game.
+  [9] Odena et al., Conditional Image Synthesis with Auxiliary Classifier GANs,
+      2017, eq. 3.
+  [10] Salimans et al., Improved Techniques for Training GANs, 2016, sec. 3.1.
 """
 
 from collections.abc import Callable
@@ -217,3 +220,59 @@ def saturating(name: str, *, axis_name: str | None = None) -> GanLoss:
   """
   payoff = get(name, axis_name=axis_name).discriminator
   return GanLoss(lambda r, f: -payoff(r, f), payoff, True)
+
+
+def class_cross_entropy(
+  class_logits: jax.Array, labels: jax.Array
+) -> jax.Array:
+  """-log of the probability that a classifier gives the right class [9].
+
+  Args:
+    class_logits: `[B, K]`.
+    labels: the right classes, integers `[B]`.
+
+  Returns:
+    `[B]`.
+
+  Raises:
+    ValueError: other shapes or types.
+  """
+  shape, count = jnp.shape(class_logits), jnp.shape(labels)
+  integers = jnp.issubdtype(jnp.result_type(labels), jnp.integer)
+  if len(shape) != 2 or count != shape[:1] or not integers:
+    raise ValueError(
+      f'class_logits have shape {shape} and labels {count} of type '
+      f'{jnp.result_type(labels)}; it needs [B, K] and integers [B].'
+    )
+  right = jnp.take_along_axis(class_logits, labels[:, None], axis=1)[:, 0]
+  return jax.nn.logsumexp(class_logits, axis=1) - right
+
+
+def feature_matching(
+  real_features: jax.Array,
+  fake_features: jax.Array,
+  *,
+  axis_name: str | None = None,
+) -> jax.Array:
+  """Squared distance of the batches' mean features [10].
+
+  Args:
+    real_features: of a critic, `[B, F]`.
+    fake_features: the same of generated examples.
+    axis_name: a mapped axis over which the means are taken too.
+
+  Returns:
+    A scalar: it is a function of the batches, not of single examples.
+
+  Raises:
+    ValueError: unless both are `[B, F]`.
+  """
+  real, fake = jnp.shape(real_features), jnp.shape(fake_features)
+  if len(real) != 2 or real != fake:
+    raise ValueError(
+      f'real_features have shape {real} and fake_features {fake}; both must be '
+      '[B, F].'
+    )
+  gap = jnp.mean(real_features - fake_features, axis=0)
+  gap = gap if axis_name is None else jax.lax.pmean(gap, axis_name)
+  return jnp.sum(jnp.square(gap))

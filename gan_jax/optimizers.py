@@ -1,9 +1,59 @@
 """A player's optimizer and learning-rate schedule from their config fields."""
 
 import math
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import ml_collections
 import optax
+
+
+class HistoricalState(NamedTuple):
+  """What historical averaging remembers.
+
+  Attributes:
+    mean: of the parameters at all updates so far.
+    count: of these updates, int32.
+  """
+
+  mean: Any
+  count: jax.Array
+
+
+def historical_averaging(weight: float) -> optax.GradientTransformation:
+  """Pulls parameters towards the mean of their own past.
+
+  The gradient of weight * |theta - mean|^2 is added to the updates, where the
+  mean is that of theta at all updates before, a constant. The first update has
+  no past, so no pull. It needs `params`, and comes before what scales
+  gradients. An optimizer that is called at a point that is only looked at
+  counts it too.
+
+  Args:
+    weight: of the term in the player's loss.
+
+  References:
+    Salimans et al., Improved Techniques for Training GANs, 2016, section 3.3.
+  """
+
+  def init(params):
+    # A copy: the mean of no past is where the first update stands.
+    return HistoricalState(
+      jax.tree.map(jnp.copy, params), jnp.zeros((), jnp.int32)
+    )
+
+  def update(updates, state, params=None):
+    if params is None:
+      raise ValueError('historical_averaging needs params.')
+    pull = lambda u, x, m: u + 2 * weight * (x - m) * (state.count > 0)
+    updates = jax.tree.map(pull, updates, params, state.mean)
+    share = 1.0 / (state.count + 1)
+    follow = lambda m, x: m + (x - m) * share.astype(m.dtype)
+    mean = jax.tree.map(follow, state.mean, params)
+    return updates, HistoricalState(mean, state.count + 1)
+
+  return optax.GradientTransformation(init, update)
 
 
 def build(
@@ -22,8 +72,11 @@ def build(
   _check_optimizer(described)
   scale = _one_of('name', described.name, _SCALES)
   rate = schedule(described, num_steps)
-  parts = [optax.clip_by_global_norm(described.clip_norm)]
-  parts = parts if described.clip_norm else []
+  parts = []
+  if described.historical:
+    parts.append(historical_averaging(described.historical))
+  if described.clip_norm:
+    parts.append(optax.clip_by_global_norm(described.clip_norm))
   parts.append(scale(described))
   if described.weight_decay:
     parts.append(optax.add_decayed_weights(described.weight_decay))
@@ -42,7 +95,10 @@ def _check_optimizer(described):
   for field in ('b2', 'decay'):
     if not 0 <= described[field] < 1:
       raise ValueError(f'{field}={described[field]} is not in [0, 1).')
-  for field in ('eps', 'warmup', 'decay_start', 'clip_norm', 'weight_decay'):
+  for field in (
+    *('eps', 'warmup', 'decay_start', 'clip_norm', 'weight_decay'),
+    'historical',
+  ):
     if not 0 <= described[field] < math.inf:
       raise ValueError(f'{field}={described[field]} is not in [0, inf).')
 

@@ -6,6 +6,7 @@ and the model state advances. The averaged generator follows once a step.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,13 +15,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from gan_jax import batch_game, games, models
+from gan_jax import accumulation, batch_game, games, models
 
 Setup = batch_game.Setup
 
 # What a module keeps beside its parameters.
 _STATE_COLLECTIONS = ('batch_stats', 'spectral')
 _DRAWN = games.Players(None, None)
+# At once by a sampler: 250 images of 128 px, 4 of 1024.
+_PIXELS_SAMPLED = 2**22
 # Telemetry of a step from that of its turns; of all else the last one counts.
 _JOINED_OVER_TURNS = {
   'iterations': jnp.add,
@@ -83,7 +86,8 @@ def init(
 def _init_module(module, key, variables):
   if variables is None:
     variables = jax.jit(module.init)(key, *module.example_inputs())
-  variables = jax.tree.map(jnp.asarray, variables)
+  # Copies: what a run starts from may start others, and the state is donated.
+  variables = jax.tree.map(jnp.array, variables)
   state = {name: variables.get(name, {}) for name in _STATE_COLLECTIONS}
   return variables['params'], state
 
@@ -132,7 +136,10 @@ def _play_turn(state, batch, turn, setup, penalize):
   model_state = _advance_spectral(state.players, state.model_state, movers)
   # What the critic alone pays is not computed where it does not move.
   penalize = penalize and 'd' in movers
-  game = batch_game.make_game(setup, model_state, batch, key, penalize=penalize)
+  make_game = lambda part: batch_game.make_game(
+    setup, model_state, part, key, penalize=penalize
+  )
+  game = accumulation.in_parts(make_game, batch, setup.accumulate)
   updates, opt_state, info = setup.method.update(
     game, state.opt_state, state.players, turn=turn
   )
@@ -235,6 +242,39 @@ def make_call(
     `[steps, turns, B, ...]`, those of `metrics` `[steps]`; `step` counts the
     steps done, on the host. The state given is used up (donated).
   """
+  # The host knows the step, so it picks one of two programs.
+  body = make_body(setup, pick, steps)
+  paying, free = (
+    compile_(functools.partial(body, penalize=penalize))
+    for penalize in (True, False)
+  )
+
+  def call(state, resident, fed, step):
+    pays = pays_at(setup, steps, step)
+    return (paying if pays else free)(state, resident, fed)
+
+  return call
+
+
+def pays_at(setup: Setup, steps: int, step: int) -> bool:
+  """Whether the program with penalties plays the call that begins at a step.
+
+  It plays all calls of several steps, and finds out by itself.
+  """
+  return steps > 1 or not setup.penalties or step % setup.lazy == 0
+
+
+def make_body(setup: Setup, pick: Callable, steps: int) -> Callable:
+  """What `make_call` compiles: a pure function, as if for one device.
+
+  Args:
+    setup: what a step is made of.
+    pick: `(resident, fed) -> batch`, see `data.Feed`.
+    steps: steps a call.
+
+  Returns:
+    `(state, resident, fed, *, penalize) -> (state, metrics)`, see `pays_at`.
+  """
 
   def one(state, resident, fed, penalize):
     batches = jax.vmap(functools.partial(pick, resident))(fed)
@@ -245,7 +285,9 @@ def make_call(
     state, metrics = one(state, resident, fed, penalize)
     return state, jax.tree.map(lambda x: x[None], metrics)
 
-  def several(state, resident, fed):
+  def several(state, resident, fed, *, penalize=True):
+    del penalize
+
     def body(state, fed):
       pay = lambda penalize: one(state, resident, fed, penalize)
       if setup.lazy == 1 or not setup.penalties:
@@ -255,20 +297,7 @@ def make_call(
 
     return jax.lax.scan(body, state, fed)
 
-  if steps > 1:
-    compiled = compile_(several)
-    return lambda state, resident, fed, step: compiled(state, resident, fed)
-  # The host knows the step, so it picks one of two programs.
-  paying, free = (
-    compile_(functools.partial(single, penalize=penalize))
-    for penalize in (True, False)
-  )
-
-  def call(state, resident, fed, step):
-    due = not setup.penalties or step % setup.lazy == 0
-    return (paying if due else free)(state, resident, fed)
-
-  return call
+  return single if steps == 1 else several
 
 
 def generator_variables(state: TrainState, *, averaged: bool) -> dict[str, Any]:
@@ -284,7 +313,7 @@ def _on_this_device(function, variables):
 
 def make_sampler(
   setup: Setup,
-  batch_size: int = 250,
+  batch_size: int = 0,
   place: Callable[[Callable, Any], tuple] = _on_this_device,
 ) -> Callable:
   """A function `(variables, z, labels=None) -> examples`.
@@ -297,10 +326,14 @@ def make_sampler(
   Args:
     setup: whose generator it is.
     batch_size: latents at once; rounded up so that all devices get equally
-      many.
+      many. 0: 250, fewer where images are large.
     place: function of rows -> that on the devices, and how many there are; see
       `parallel.by_rows`.
   """
+
+  if not batch_size:
+    sides = setup.discriminator.example_inputs()[0].shape[1:3]
+    batch_size = max(1, min(250, _PIXELS_SAMPLED // math.prod(sides)))
 
   def generate(variables, rows):
     z, labels = rows

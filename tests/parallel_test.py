@@ -21,10 +21,11 @@ from gan_jax import (
   losses,
   methods,
   parallel,
+  side_terms,
   step,
   train,
 )
-from gan_jax.models import dropout, layers
+from gan_jax.models import conditional, dropout, layers, minibatch
 
 pytestmark = pytest.mark.float64
 
@@ -39,16 +40,25 @@ BYTES = {**FED, 'image': (40 * FED['image'] + 128).astype(np.uint8)}
 
 class Generator(nn.Module):
   z_size: int = 3
+  labels: int = 1
   axis_name: str | None = None
 
   def example_inputs(self):
-    return (jnp.zeros((1, self.z_size)),)
+    z = jnp.zeros((1, self.z_size))
+    return z, *conditional.example_labels(self.labels)
 
   @nn.compact
   def __call__(self, z, labels=None, *, train=False):
     # A bias before batch norm has no gradient: Adam would follow the rounding.
     x = layers.Dense(5, use_bias=False)(z)
-    x = layers.batch_norm(x, train=train, axis_name=self.axis_name, name='bn')
+    x = conditional.batch_norm(
+      x,
+      labels,
+      classes=self.labels,
+      train=train,
+      axis_name=self.axis_name,
+      name='bn',
+    )
     x = layers.Dense(SIDE * SIDE * 3)(nn.tanh(x))
     return x.reshape(-1, SIDE, SIDE, 3)
 
@@ -58,6 +68,8 @@ class Critic(nn.Module):
   batch_norm: bool = False
   spectral_norm: bool = False
   dropout: float = 0.0
+  minibatch: str = ''
+  aside: bool = False
   axis_name: str | None = None
 
   def example_inputs(self):
@@ -73,6 +85,15 @@ class Critic(nn.Module):
       x = layers.batch_norm(x, train=train, axis_name=self.axis_name, name='bn')
     x = nn.tanh(x)
     x = dropout.ChannelDropout(self.dropout, self.axis_name)(x, train=train)
+    if self.minibatch == 'deviation':
+      x = minibatch.with_deviation(self, x[:, None, None], train=train)[:, 0, 0]
+    if self.minibatch == 'discrimination':
+      axis = self.axis_name if train else None
+      see = minibatch.Discrimination(2, 3, axis_name=axis)
+      x = jnp.concatenate([x, see(x)], axis=1)
+    if self.aside:
+      self.sow('intermediates', 'features', x)
+      self.sow('intermediates', 'class_logits', layers.Dense(3)(x))
     x = layers.Dense(self.labels, use_bias=False)(x)
     labels = jnp.zeros(len(x), int) if labels is None else labels
     return jnp.sum(x * jax.nn.one_hot(labels, self.labels), axis=1)
@@ -94,6 +115,7 @@ def setup(
   axis,
   *,
   critic=None,
+  generator=None,
   loss='nonsaturating',
   penalties=(),
   method=None,
@@ -102,7 +124,7 @@ def setup(
   # A large eps, or Adam makes steps of the rounding of tiny gradients.
   adam = optax.adam(1e-2, eps=1e-3)
   return step.Setup(
-    Generator(axis_name=axis),
+    Generator(axis_name=axis, **generator or {}),
     Critic(axis_name=axis, **critic or {}),
     losses.get(loss, axis_name=axis),
     games.simultaneous(adam, adam) if method is None else method_of(method),
@@ -129,6 +151,15 @@ ALONE = {
   'noise': dict(instance_noise=0.5),
   'augmentation': dict(diff_augment=('color', 'translation', 'cutout')),
   'labels': dict(critic=dict(labels=3)),
+  'conditional batch norm': dict(generator=dict(labels=3)),
+  'discrimination': dict(critic=dict(minibatch='discrimination')),
+  'deviation': dict(critic=dict(minibatch='deviation')),
+  'class terms': dict(
+    critic=dict(aside=True), auxiliary=side_terms.Auxiliary(1.0, 0.5, 2.0)
+  ),
+  'feature matching': dict(
+    critic=dict(aside=True), matching=side_terms.Matching(3.0)
+  ),
 }
 TOGETHER = {
   'paired, dropout, batch norm': dict(
