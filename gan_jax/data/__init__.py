@@ -5,6 +5,7 @@ from gan_jax.data.dataset import DataError, Dataset
 from gan_jax.data.feeds import Feed, feed, feed_from_function
 from gan_jax.data.pixels import to_float
 from gan_jax.data.scanning import fingerprint, scan, subset
+from gan_jax.data.shares import take_shares
 
 __all__ = [
   'DataError',
@@ -17,6 +18,7 @@ __all__ = [
   'names',
   'scan',
   'subset',
+  'take_shares',
   'to_float',
 ]
 

@@ -46,6 +46,7 @@ def feed(
   seed: int,
   *,
   shard: tuple[int, int] | None = None,
+  threads: int = 0,
 ) -> Feed:
   """Shuffled batches without end, every example at most once an epoch.
 
@@ -58,6 +59,7 @@ def feed(
     seed: the order follows from it.
     shard: `(index, count)`, which of how many blocks of a batch to feed; None
       asks JAX for this process when the first batch is asked for.
+    threads: that read and decode a streamed set; 0: two a core, up to 16.
 
   Returns:
     Its feed. `next` raises `DataError` for an example that cannot be read, and
@@ -81,7 +83,7 @@ def feed(
     return _resident_feed(dataset, batches, size // batch_size, rows)
   from gan_jax.data import stream  # which needs grain
 
-  return stream.feed(dataset, batch_size, batches, rows)
+  return stream.feed(dataset, batch_size, batches, rows, threads)
 
 
 def _own_rows(

@@ -20,6 +20,7 @@ def feed(
   batch_size: int,
   epoch_batches: Callable[[int], np.ndarray],
   rows: Callable[[], slice],
+  threads: int = 0,
 ) -> feeds.Feed:
   """A feed of the examples themselves, read ahead of the training loop.
 
@@ -28,6 +29,7 @@ def feed(
     batch_size: examples a batch, of all processes together.
     epoch_batches: epoch -> indices, int32 `[batches per epoch, batch_size]`.
     rows: `() -> slice`, the rows of each batch to read; the others are not.
+    threads: that read and decode; 0: two a core, up to 16.
 
   Returns:
     Its feed. The position of the stream is that of the batches handed out, not
@@ -38,7 +40,7 @@ def feed(
   def next_batches(first: int, count: int) -> dict[str, np.ndarray]:
     nonlocal iterator, position
     if iterator is None:  # Before this, JAX may not know its processes.
-      iterator = iter(_batches(dataset, epoch_batches, rows()))
+      iterator = iter(_batches(dataset, epoch_batches, rows(), threads))
     at = {'next_index': first * (rows().stop - rows().start)}
     if iterator.get_state() != at:
       iterator.set_state(at)
@@ -58,7 +60,7 @@ def feed(
   return feeds.Feed({}, next_batches, pick, state, restore)
 
 
-def _batches(dataset, epoch_batches, rows: slice):
+def _batches(dataset, epoch_batches, rows: slice, threads: int):
   """grain's endless data set of these rows of every batch, in our order."""
   per_epoch, size = len(epoch_batches(0)), rows.stop - rows.start
 
@@ -70,7 +72,8 @@ def _batches(dataset, epoch_batches, rows: slice):
   # The order is ours rather than grain's shuffle, so that streamed and resident
   # runs see the same batches, whatever grain's version.
   read = grain.ReadOptions(
-    num_threads=_NUM_THREADS, prefetch_buffer_size=_BATCHES_AHEAD * size
+    num_threads=threads or _NUM_THREADS,
+    prefetch_buffer_size=_BATCHES_AHEAD * size,
   )
   return (
     grain.MapDataset.range(2**62)
