@@ -6,11 +6,13 @@ and `sha256sum --check SHA256SUMS` verifies one by hand. Orbax alone restores
 flipped bits without a word.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import pathlib
 import shutil
+import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,6 +21,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 _SUMS = 'SHA256SUMS'
+# Two threads that save at once mistake orbax's bookkeeping for each other's.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 class CheckpointError(Exception):
@@ -228,15 +232,19 @@ def restore_latest(
   return None
 
 
+@contextlib.contextmanager
 def _checkpointer():
   """Orbax for this process alone: it would wait for the others."""
   this = jax.process_index()
   alone = ocp.options.MultiprocessingOptions(
     primary_host=this, active_processes={this}, barrier_sync_key_prefix='alone'
   )
-  return ocp.StandardCheckpointer(
-    multiprocessing_options=alone if jax.process_count() > 1 else _DEFAULT
-  )
+  options = alone if jax.process_count() > 1 else _DEFAULT
+  with (
+    _ONE_AT_A_TIME,
+    ocp.StandardCheckpointer(multiprocessing_options=options) as checkpointer,
+  ):
+    yield checkpointer
 
 
 _DEFAULT = ocp.options.MultiprocessingOptions()

@@ -13,7 +13,15 @@ PLAYER = {
 
 
 class Diverged(Exception):
-  """A loss or a parameter is no longer finite; says the step and the player."""
+  """A loss or a parameter is no longer finite; says the step and the player.
+
+  Attributes:
+    step: at which it was found out.
+  """
+
+  def __init__(self, words: str, step: int = 0):
+    super().__init__(words)
+    self.step = step
 
 
 def check_losses(values, done, turns):
@@ -32,7 +40,7 @@ def check_losses(values, done, turns):
   name = min(bad, key=bad.get)
   at = done - len(values[name]) + bad[name] + 1
   raise Diverged(
-    f'{name} of {PLAYER[name]} is {values[name][bad[name]]} at step {at}'
+    f'{name} of {PLAYER[name]} is {values[name][bad[name]]} at step {at}', at
   )
 
 
@@ -44,7 +52,9 @@ def check_players(players, done):
   for player, params in players._asdict().items():
     if not _all_finite(params):
       name = {'g': 'the generator', 'd': 'the discriminator'}[player]
-      raise Diverged(f'a parameter of {name} is not finite at step {done}')
+      raise Diverged(
+        f'a parameter of {name} is not finite at step {done}', done
+      )
 
 
 @jax.jit

@@ -103,7 +103,7 @@ class Judge:
     except measuring.Stopped:
       return
     except measuring.Diverged as error:
-      raise divergence.Diverged(f'{error} at step {done}') from error
+      raise divergence.Diverged(f'{error} at step {done}', done) from error
     except ValueError as error:  # no reason to end a training
       self._say(f'no numbers of step {done}: {error}')
       return

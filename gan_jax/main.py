@@ -5,7 +5,7 @@ cluster (SLURM, Cloud TPU), else with --coordinator, --num_processes and
 --process_id; the first alone touches the folder. See docs/scaling.md.
 
 Exit codes: 0 done; 2 for a mistake in what was asked, a folder that cannot be
-used or a run that diverged, each with one line on stderr; 128 + signal when a
+used or runs that diverged, each with one line on stderr; 128 + signal when a
 signal ended the run after saving it; 1 with a traceback for a fault of ours.
 """
 
@@ -54,6 +54,18 @@ _DISTRIBUTED = flags.DEFINE_bool(
 _COORDINATOR = flags.DEFINE_string(
   'coordinator', None, 'HOST:PORT of the first of several processes.'
 )
+_SEEDS = flags.DEFINE_string(
+  'seeds',
+  None,
+  'Of train and evaluate: 0,1,2 are runs of their own in WORKDIR/seed-0, ...; '
+  'they train at once. See docs/seeds.md.',
+)
+_TOGETHER = flags.DEFINE_enum(
+  'together',
+  'auto',
+  ['auto', 'vmap', 'unrolled', 'in_turn'],
+  'How several seeds share the devices.',
+)
 _NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'How many.')
 _PROCESS_ID = flags.DEFINE_integer('process_id', None, 'Which of them, from 0.')
 
@@ -63,6 +75,8 @@ _ONLY_OF = {
   'weights': ('evaluate', 'watch'),
   'draws': ('evaluate', 'watch'),
   'poll_seconds': ('watch',),
+  'seeds': ('train', 'evaluate'),
+  'together': ('train',),
 }
 
 # What a person asked for, as opposed to a fault of ours.
@@ -219,7 +233,39 @@ def _parse(argv):
   return _CONFIG.value
 
 
+def _check_seeds():
+  text = _SEEDS.value
+  if text is None:
+    if flags.FLAGS['together'].present:
+      raise flags.Error('--together goes with --seeds.')
+    return
+  words = [word.strip() for word in text.split(',')]
+  fits = all(word.isdecimal() and int(word) < 2**32 for word in words)
+  if not fits or len({int(word) for word in words}) < len(words):
+    raise flags.Error(
+      f'--seeds={text} is not different whole numbers from 0 to 2**32 - 1, '
+      'such as 0,1,2.'
+    )
+  if 'config.seed' in flags.FLAGS:
+    raise flags.Error('--seeds and --config.seed exclude each other.')
+  if _several_processes():
+    raise flags.Error(
+      '--seeds is for one process; leave --distributed and --coordinator out, '
+      'or run the seeds one after another.'
+    )
+
+
+def _seeds():
+  return [int(word) for word in _SEEDS.value.split(',')]
+
+
+def _several_processes():
+  by_hand = _COORDINATOR, _NUM_PROCESSES, _PROCESS_ID
+  return _DISTRIBUTED.value or any(flag.value is not None for flag in by_hand)
+
+
 def _check_flags():
+  _check_seeds()
   for name, modes in _ONLY_OF.items():
     if flags.FLAGS[name].present and _MODE.value not in modes:
       wanted = ' or '.join(f'--mode={mode}' for mode in modes)
@@ -251,20 +297,59 @@ def _cache(directory):
 def _train(run, config):
   from gan_jax import parallel, train
 
-  del config
+  if _SEEDS.value:
+    _train_seeds(run, config)
+    return
   train.train(run, _WORKDIR.value, say=_say)
   if parallel.is_leader():
     _say(f'done: {_WORKDIR.value}')
 
 
+def _train_seeds(run, config):
+  from gan_jax import seeds, train
+
+  runs, folders = _runs_of_seeds(run, config)
+  outcomes = seeds.train_seeds(
+    runs, folders, together=_TOGETHER.value, say=_say
+  )
+  lost = seeds.summary(_seeds(), outcomes)
+  if lost:
+    raise train.Diverged(f'{_WORKDIR.value}: {lost}')
+  _say(f'done: {_WORKDIR.value}')
+
+
+def _runs_of_seeds(run, config):
+  from gan_jax import seeds, workdir
+
+  if workdir.recorded(_WORKDIR.value) is not None:
+    raise workdir.WorkdirError(
+      f'workdir={_WORKDIR.value!r} is that of a single run; --seeds makes '
+      'folders below a workdir, give another.'
+    )
+  each = _seeds()
+  runs = [
+    seeds.of_seed(run, seed, config.batch_size, config.read_threads)
+    for seed in each
+  ]
+  return runs, [seeds.folder(_WORKDIR.value, seed) for seed in each]
+
+
 def _evaluate(run, config):
+  if not _SEEDS.value:
+    _evaluate_one(run, _WORKDIR.value)
+    return
+  for one, path in zip(*_runs_of_seeds(run, config), strict=True):
+    _say(f'{path}:')
+    _evaluate_one(one, path)
+
+
+def _evaluate_one(run, path):
   from gan_jax import measure_run, parallel, workdir
 
-  del config
-  parallel.on_leader(lambda: workdir.check(_WORKDIR.value, run.config))
+  parallel.on_leader(lambda: workdir.check(path, run.config))
   measure_run.evaluate_run(
     run,
-    _WORKDIR.value,
+    path,
     which=_CHECKPOINTS.value,
     weights=_WEIGHTS.value,
     draws=_DRAWS.value,

@@ -31,6 +31,7 @@ def open_(
   start: int,
   say: Callable[[str], None],
   ending: threading.Event,
+  evaluator: futures.Executor | None = None,
 ) -> Iterator['Scribe']:
   """The scribe of this process; all is written when it closes.
 
@@ -40,6 +41,7 @@ def open_(
     start: steps done.
     say: takes each line for the terminal.
     ending: set when a signal came, so that evaluation ends before its time.
+    evaluator: who evaluates, for several runs; None for a thread of its own.
   """
   if not parallel.is_leader():
     yield Silent()
@@ -47,7 +49,7 @@ def open_(
   with (
     contextlib.closing(logs.Writer(path, start=start)) as writer,
     _Profiler(run.profile, path / 'profile') as profiler,
-    _Background(ending) as evaluating,
+    _Background(ending, evaluator) as evaluating,
     _Background(ending) as background,
   ):
     judge = judges.Judge(run, path, writer, say, ending)
@@ -88,22 +90,35 @@ class Scribe:
     self.profile = profiler.switch
 
   def log(
-    self, values: dict[str, np.ndarray], done: int, clock: logs.Clock
+    self,
+    values: dict[str, np.ndarray],
+    done: int,
+    rate: float,
+    together: int = 0,
   ) -> None:
-    """Writes the means of every step's values since the last time."""
+    """Writes the means of every step's values since the last time.
+
+    Args:
+      values: one number a step, by name.
+      done: steps.
+      rate: steps a second.
+      together: how many runs share the program, where they are seeds of one.
+    """
     # A lazy penalty is NaN in the steps that do not pay it.
     known = {k: v[~np.isnan(v)] for k, v in values.items()}
     numbers = {
       k: math.fsum(v) / v.size if v.size else math.nan for k, v in known.items()
     }
-    rate = clock.read(done)
     penalties = (penalty.name for penalty in self._run.setup.penalties)
     shown = [k for k in (*divergence.PLAYER, *penalties) if k in numbers]
     if numbers.get('iterations'):  # of a method with a solver
       shown += ['iterations', 'residual']
     shown = {k: numbers[k] for k in shown}
     self._say(logs.line(done, self._run.num_steps, rate, shown))
-    self._writer.write(done, numbers | {'steps_per_second': rate})
+    numbers['steps_per_second'] = rate
+    if together:
+      numbers['seeds_together'] = together
+    self._writer.write(done, numbers)
 
   def draw(self, state: step.TrainState, done: int) -> None:
     """Draws samples; beside the steps that follow, but for the first picture.
@@ -121,7 +136,7 @@ class Scribe:
     try:
       path = self._picture(state, done)
     except FloatingPointError as error:
-      raise divergence.Diverged(f'{error} at step {done}') from error
+      raise divergence.Diverged(f'{error} at step {done}', done) from error
     self._writer.image(done, path)
 
   def save(
@@ -158,7 +173,7 @@ class Silent:
   def profile(self, first, last, state):
     """Does nothing, like the rest."""
 
-  def log(self, values, done, clock):
+  def log(self, values, done, rate, together=0):
     """Nothing."""
 
   def draw(self, state, done):
@@ -172,18 +187,21 @@ class Silent:
 
 
 class _Background:
-  """One thread that writes files while the device goes on.
+  """One thread that writes files while the device goes on; its own, or shared.
 
   Two tasks may wait, so that copies of the state do not pile up; a task's error
   is raised at the latest when the run ends. Nobody waits once that begins.
   """
 
-  def __init__(self, ending: threading.Event):
+  def __init__(
+    self, ending: threading.Event, shared: futures.Executor | None = None
+  ):
     self._ending = ending
+    self._own = None if shared else futures.ThreadPoolExecutor(max_workers=1)
+    self._thread = shared or self._own
+    self._tasks = []
 
   def __enter__(self):
-    self._thread = futures.ThreadPoolExecutor(max_workers=1)
-    self._tasks = []
     return self
 
   def run(self, function, *arguments):
@@ -196,7 +214,9 @@ class _Background:
   def __exit__(self, kind, error, traceback):
     if error is not None:
       self._ending.set()
-    self._thread.shutdown()
+    futures.wait(self._tasks)
+    if self._own:
+      self._own.shutdown()
     # A signal ends a run, yet does not hide what went wrong.
     if error is None or isinstance(error, signals.Interrupted):
       for task in self._tasks:

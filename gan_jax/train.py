@@ -5,13 +5,12 @@ and leaves a folder that the same command takes up again, bit by bit.
 """
 
 import contextlib
-import functools
 import math
 import os
 import pathlib
 import threading
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -22,12 +21,13 @@ from gan_jax import (
   checkpoints,
   divergence,
   evaluations,
-  logs,
+  loop,
   measuring,
   parallel,
   scribe,
   signals,
   step,
+  together,
 )
 from gan_jax import build as building
 from gan_jax import workdir as workdirs
@@ -40,9 +40,6 @@ build = building.build
 game_defaults = building.game_defaults
 
 
-_CALLS_TO_AGREE = 10
-
-
 class Interrupted(signals.Interrupted):
   """A signal ended the run after the call in flight; its state is saved."""
 
@@ -51,10 +48,18 @@ class Interrupted(signals.Interrupted):
     super().__init__(words, signum)
 
 
-class _Progress(NamedTuple):
+class Progress(NamedTuple):
+  """Where a run stands.
+
+  Attributes:
+    state: on all devices.
+    done: steps.
+    pending: metrics since its last logged step.
+  """
+
   state: step.TrainState
-  done: int  # steps
-  pending: list[dict[str, Any]]  # metrics since the last logged step
+  done: int
+  pending: list[dict[str, np.ndarray]]
 
 
 def train(
@@ -88,31 +93,35 @@ def train(
     ValueError: an interval is not a multiple of `steps_per_call`, the setup
       does not suit `run.parallel`, or evaluation could not succeed.
   """
-  building.check_intervals(run)
-  building.check_axis(run)
-  check_evaluation(run)
+  check(run)
   leads = parallel.is_leader()
   say = say if leads else lambda line: None
   devices, path = parallel.make(run.parallel), pathlib.Path(workdir)
   with contextlib.ExitStack() as held:
-    parallel.on_leader(lambda: _claim(run, workdir, held, say))
-    progress = _start(run, path, devices, say)
+    parallel.on_leader(lambda: claim(run, path, held, say))
+    progress = start(run, path, devices, say)
     if progress.done >= run.num_steps:
       say(f'{path} is finished: {progress.done} of {run.num_steps} steps.')
       parallel.on_leader(lambda: scribe.catch_up(run, path, progress.done, say))
       return progress.state
-    parallel.on_leader(lambda: _write_down(run, path, progress.done, say))
+    parallel.on_leader(lambda: write_down(run, path, progress.done, say))
     try:
       return _play(run, path, devices, progress, say)
     except Diverged as error:
       if not leads:
         raise
-      kept = checkpoints.steps(path / 'checkpoints')
       raise Diverged(
-        f'{error}; stopped, '
-        f'{f"the checkpoint of step {kept[0]} is" if kept else "nothing was"} '
-        'kept. Lower the learning rates or add a penalty, in a new workdir.'
+        f'{error}; stopped, {kept(path)}. Lower the learning rates or add a '
+        'penalty, in a new workdir.',
+        error.step,
       ) from None
+
+
+def check(run: Run) -> None:
+  """Finds what would end a run with ValueError before its first step."""
+  building.check_intervals(run)
+  building.check_axis(run)
+  check_evaluation(run)
 
 
 def check_evaluation(run: Run) -> None:
@@ -127,34 +136,60 @@ def check_evaluation(run: Run) -> None:
     measuring.check(run)
 
 
-def _claim(run, workdir, held, say):
-  changes = workdirs.check(workdir, run.config)
-  held.enter_context(workdirs.claim(workdir))
+def kept(path: pathlib.Path) -> str:
+  """What a run that diverged leaves, in words."""
+  saved = checkpoints.steps(path / 'checkpoints')
+  what = f'the checkpoint of step {saved[0]} is' if saved else 'nothing was'
+  return f'{what} kept'
+
+
+def claim(
+  run: Run,
+  path: pathlib.Path,
+  held: contextlib.ExitStack,
+  say: Callable[[str], None],
+) -> None:
+  """Holds a workdir's lock until `held` closes.
+
+  Raises:
+    workdir.WorkdirError: it is in use, not writable or of another run.
+  """
+  changes = workdirs.check(path, run.config)
+  held.enter_context(workdirs.claim(path))
   for change in changes:
     say(f'resuming with another {change}; not bit-exact where that matters.')
 
 
-def _write_down(run, path, done, say):
+def write_down(
+  run: Run, path: pathlib.Path, done: int, say: Callable[[str], None]
+) -> None:
+  """Records the config, and takes back what was written after a step."""
   workdirs.cut_metrics(path, done)
   evaluations.cut(path, done, say=say)
   best.cut(path, done, say=say)
   workdirs.record(path, run.config)
 
 
-def _start(run, path, devices, say):
+def start(
+  run: Run,
+  path: pathlib.Path,
+  devices: parallel.Devices,
+  say: Callable[[str], None],
+) -> Progress:
+  """Takes a run up from its newest checkpoint, or begins it."""
   fresh = lambda: step.init(run.setup, jax.random.key(run.seed), run.initial)
   like = jax.eval_shape(fresh)
   found = {}
   at = parallel.on_leader(lambda: _restore(run, path, like, found, say))
   if at is None:
-    return _Progress(devices.replicate(fresh()), 0, [])
+    return Progress(devices.replicate(fresh()), 0, [])
   state = found.get('state')
   if jax.process_count() > 1:
     state = parallel.from_leader(state, like)
   run.feed.restore(at['feed'])
   pending = {k: np.array(v) for k, v in at['pending'].items()}
   state = devices.replicate(state)
-  return _Progress(state, at['step'], [pending] if pending else [])
+  return Progress(state, at['step'], [pending] if pending else [])
 
 
 def _restore(run, path, like, found, say):
@@ -200,98 +235,14 @@ def _play(run, path, devices, progress, say):
 
 
 def _loop(run, devices, progress, received, writer):
-  state, start, pending = progress
-  call = step.make_call(
-    run.setup,
-    _with_rows(run.feed.pick),
-    run.steps_per_call,
-    compile_=devices.compile,
-  )
+  state, done, pending = progress
+  member = loop.Member(run, writer, pending)
+  loop.begin(member, state, done)
   resident = devices.replicate(run.feed.resident)
-  if start == 0 and run.sample_every:
-    writer.draw(state, 0)
-  clock = logs.Clock(start)
-  steps = range(start, run.num_steps, run.steps_per_call)
-  for number, first in enumerate(steps):
-    done = first + run.steps_per_call
-    writer.profile(first, done, state)
-    fed = devices.spread(_fed(run, first))
-    state, metrics = call(state, resident, fed, first)
-    pending.append(metrics)
-    if first == start:
-      # The first call compiles; the speed that is shown leaves it out.
-      jax.block_until_ready(state)
-      clock.restart(done)
-    evaluate = _due(done, run.evaluate_every)
-    save = done == run.num_steps or _due(done, run.checkpoint_every) or evaluate
-    log, sample = _due(done, run.log_every), _due(done, run.sample_every)
-    stop = _agreed(received, number, save or sample or log)
-    save = save or stop
-    if save or sample or log:
-      pending = [
-        divergence.check_losses(_gather(pending), done, run.setup.method.turns)
-      ]
-      if not run.log_every:
-        pending = []
-    if save or sample:
-      divergence.check_players(state.players, done)
-    if log:
-      writer.log(pending.pop(), done, clock)
-    if sample:
-      writer.draw(state, done)
-    if save:
-      writer.save(state, done, pending)
-    if evaluate:
-      writer.evaluate(state, done)
-    if stop:
-      raise Interrupted(stop, done)
-  return state
-
-
-def _agreed(received, number, due):
-  """The signal that stops the run, or 0.
-
-  Several processes have to stop at the same step. To ask each other they wait
-  for the devices, so they do it where they wait anyway, and now and then.
-  """
-  if jax.process_count() > 1 and not due and number % _CALLS_TO_AGREE:
-    return 0
-  return parallel.agree(received[0] if received else 0)
-
-
-def _due(done, every):
-  return every > 0 and done % every == 0
-
-
-def _with_rows(pick):
-  """Batches that know which rows of the batch of all devices they have."""
-
-  def pick_with_rows(resident, one):
-    return {**pick(resident, one['fed']), 'row': one['row']}
-
-  return pick_with_rows
-
-
-def _fed(run, first):
-  """What the host sends for one call, `[steps, turns, b, ...]`, and its rows.
-
-  Of several processes each sends a part of every batch, b examples.
-  """
-  steps, turns = run.steps_per_call, len(run.setup.method.turns)
-  fed = run.feed.next(first * turns, steps * turns)
-  fed = jax.tree.map(lambda x: np.reshape(x, (steps, turns, *x.shape[1:])), fed)
-  rows = _rows(steps, turns, jax.tree.leaves(fed)[0].shape[2])
-  return {'fed': fed, 'row': rows}
-
-
-@functools.lru_cache(maxsize=1)
-def _rows(steps, turns, local_size):
-  batch_size = local_size * jax.process_count()
-  parallel.check_batch(batch_size)
-  return np.tile(parallel.rows(batch_size), (steps, turns, 1))
-
-
-def _gather(pending):
-  """One array a metric, of every step since the last logged one."""
-  pending = jax.device_get(pending)
-  return {k: np.concatenate([p[k] for p in pending]) for k in pending[0]}
+  program = together.make('in_turn', [run], devices, resident)
+  ended = loop.play([member], program, [state], done, run.num_steps, received)
+  for error in ended.lost.values():
+    raise error
+  if ended.signum:
+    raise Interrupted(ended.signum, ended.done)
+  return program.one(ended.packed, 0)

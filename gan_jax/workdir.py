@@ -30,9 +30,13 @@ CHANGEABLE = (
   'parallel',
   'profile_start',
   'profile_stop',
+  'read_threads',
   'sample_every',
   'steps_per_call',
 )
+
+# What a seed leaves that diverged beside others.
+DIVERGED = 'diverged.json'
 
 
 class WorkdirError(Exception):
@@ -173,6 +177,31 @@ def set_aside(workdir: pathlib.Path) -> list[str]:
       moved.append(f'{path.stem}.before{path.suffix}')
       os.replace(path, path.with_name(moved[-1]))
   return moved
+
+
+def write_divergence(workdir: pathlib.Path, step: int, reason: str) -> None:
+  """Notes that a run diverged, so that it is not trained again."""
+  text = json.dumps({'step': step, 'reason': reason}, indent=2) + '\n'
+  replace(workdir / DIVERGED, text)
+
+
+def divergence(workdir: str | os.PathLike) -> dict[str, Any] | None:
+  """`step` and `reason` of a run that diverged, or None.
+
+  Raises:
+    WorkdirError: the note is damaged.
+  """
+  path = pathlib.Path(workdir) / DIVERGED
+  try:
+    note = json.loads(path.read_text())
+    return {'step': int(note['step']), 'reason': str(note['reason'])}
+  except (FileNotFoundError, NotADirectoryError):
+    return None
+  except (ValueError, KeyError, TypeError) as error:
+    raise WorkdirError(
+      f'{path} is damaged; delete it, and the run goes on from its newest '
+      'checkpoint.'
+    ) from error
 
 
 def _may_change(name):

@@ -36,10 +36,14 @@ ARROWS = {
   'defaults': set(),
   'optimizers': set(),
   'methods': CORE | {'defaults', 'fields', 'optimizers'},
-  'batch_game': CORE | {'augment', 'data'},
-  'step': CORE | {'models', 'batch_game'},
+  'side_terms': CORE,
+  'side_checks': {'batch_game', 'methods'},
+  'batch_game': CORE | {'augment', 'data', 'side_terms'},
+  'accumulation': CORE,
+  'step': CORE | {'accumulation', 'models', 'batch_game'},
   'build': CORE
   | {
+    'accumulation',
     'augment',
     'evaluate',
     'fields',
@@ -50,6 +54,8 @@ ARROWS = {
     'step',
     'methods',
     'parallel',
+    'side_checks',
+    'side_terms',
   },
   'evaluate': {'metrics', 'data', 'parallel'},
   'generate': CORE
@@ -72,12 +78,18 @@ ARROWS = {
   | {'parallel', 'signals', 'step'},
   'train': CORE
   | {'models', 'data', 'metrics', 'batch_game', 'step', 'build', 'checkpoints'}
-  | {'best', 'divergence', 'evaluations', 'generate', 'logs', 'measuring'}
-  | {'parallel', 'pictures', 'scribe', 'signals', 'workdir'},
+  | {'best', 'divergence', 'evaluations', 'generate', 'logs', 'loop'}
+  | {'measuring', 'parallel', 'pictures', 'scribe', 'signals', 'together'}
+  | {'workdir'},
+  'together': {'build', 'parallel', 'step'},
+  'loop': {'build', 'divergence', 'logs', 'parallel', 'scribe', 'step'}
+  | {'together'},
+  'seeds': {'build', 'data', 'divergence', 'loop', 'parallel', 'scribe'}
+  | {'signals', 'step', 'together', 'train', 'workdir'},
   'report': set(),
   'main': {'train', 'generate', 'report', 'checkpoints', 'data', 'parallel'}
-  | {'fields', 'flag_words', 'measure_run', 'measuring', 'signals', 'watch'}
-  | {'workdir'},
+  | {'fields', 'flag_words', 'measure_run', 'measuring', 'seeds', 'signals'}
+  | {'watch', 'workdir'},
 }
 DEVICE_WORDS = {'Mesh', 'make_mesh', 'AbstractMesh', 'pmap', 'shard_map'}
 
