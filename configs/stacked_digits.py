@@ -31,6 +31,7 @@ _LOSSES = {'js': 'nonsaturating', 'rs': 'relativistic'}
 _PENALTIES = {
   'none': {},
   'r1': dict(r1=0.5),
+  'r2': dict(r2=0.5),
   'r1r2': dict(r1=0.5, r2=0.5),
 }
 
@@ -38,7 +39,7 @@ _PENALTIES = {
 def get_config(arg: str = '') -> ml_collections.ConfigDict:
   """Argument: words joined by commas, one of each kind, in any order.
 
-  A loss (js, rs); penalties (none, r1, r1r2); quick (20 steps, to see that
+  A loss (js, rs); penalties (none, r1, r2, r1r2); quick (20 steps, to see that
   everything runs). Left out: rs, r1.
   """
   kinds = dict(loss=_LOSSES, penalties=_PENALTIES, quick=['quick'])

@@ -93,7 +93,13 @@ def test_digits_builds():
 
 @pytest.mark.parametrize('loss', ['js', 'rs'])
 @pytest.mark.parametrize(
-  ('word', 'penalties'), [('none', []), ('r1', ['r1']), ('r1r2', ['r1', 'r2'])]
+  ('word', 'penalties'),
+  [
+    ('none', []),
+    ('r1', ['r1']),
+    ('r2', ['r2']),
+    ('r1r2', ['r1', 'r2']),
+  ],
 )
 def test_stacked_digits_builds_with_every_choice_of_words(
   loss, word, penalties
