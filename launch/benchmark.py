@@ -24,9 +24,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from configs import cifar10_landscape
-from gan_jax import defaults
-from launch import benchmark_sides, feature_sides
+from configs import cifar10_landscape, toy
+from launch import benchmark_configs, benchmark_sides, feature_sides
 
 
 class Benchmark(NamedTuple):
@@ -38,25 +37,19 @@ class Benchmark(NamedTuple):
     sides: `() -> (ours, other)`.
     flops: `() -> ` those of a step's products, or None.
     unit: of both speeds.
+    images: real images a step, for speeds in images/s; 0 for none.
+    half: whether most products are of 16 bits, whose peak is twice TF32's.
+    steps: of a whole run, for its minutes; 0 for none.
   """
 
   what: str
   required: float
   sides: Callable[[], benchmark_sides.Sides]
-  flops: Callable[[], int] | None = None
+  flops: Callable[[], float] | None = None
   unit: str = 'steps/s'
-
-
-def _dc_config():
-  config = defaults.get_config()
-  config.generator = config.discriminator = dict(name='dc')
-  return config
-
-
-def _lazy_config():
-  config = cifar10_landscape.get_config('cnn,rs,quarter')
-  config.penalties.r1, config.lazy = 5.0, 4
-  return config
+  images: int = 0
+  half: bool = False
+  steps: int = 0
 
 
 def benchmarks(
@@ -75,15 +68,16 @@ def benchmarks(
     what = 'the same on CIFAR-10, cnn,rs,quarter'
     sides = functools.partial(benchmark_sides.cifar10_sides, data_dir)
     rows['loop_cifar10'] = Benchmark(what, 0.95, sides)
-  rows |= _scan_rows() | _torch_rows(precision) | _acgd_rows(precision)
+  rows |= _scan_rows() | _pace_rows() | _torch_rows(precision)
+  rows |= _seeds_rows() | _acgd_rows(precision)
   return rows | _inception_rows(precision) | _cpu_rows()
 
 
 def _scan_rows():
   configs = dict(
     scan=cifar10_landscape.get_config('cnn,rs,quarter'),
-    scan_dc=_dc_config(),
-    scan_lazy=_lazy_config(),
+    scan_dc=benchmark_configs.dc(),
+    scan_lazy=benchmark_configs.lazy(),
   )
   what = '20 steps in one call / 20 calls of one step'
   return {
@@ -96,35 +90,82 @@ def _scan_rows():
   }
 
 
+# On a GPU: not slower than compiled, and well ahead of what most people run.
+_REQUIRED_ON_GPU = {False: 1.5, True: 1.0}
+
+
 def _torch_rows(precision):
   on_cpu = jax.default_backend() == 'cpu'
-  # Config, ratio required on CPU, steps a round.
-  table = dict(
-    torch_cnn_full=(cifar10_landscape.get_config('cnn,rs,full'), 0.6, 4),
-    torch_cnn_quarter=(cifar10_landscape.get_config('cnn,rs,quarter'), 0.6, 20),
-    torch_dc=(_dc_config(), 0.9, 20),
-  )
-  if not on_cpu:
-    config = cifar10_landscape.get_config('resnet,rs_hinge,full')
-    table['torch_resnet_full'] = (config, None, None)
   rows = {}
-  for name, (config, required, count) in table.items():
+  for name, row in benchmark_configs.torch_rows().items():
+    if on_cpu and row.required is None:
+      continue
     for compiled in (False,) if on_cpu else (False, True):
-      sides = functools.partial(
-        benchmark_sides.torch_sides,
-        config,
-        compiled,
-        precision == 'tf32',
-        count if on_cpu else 100,
-      )
-      kind = 'compiled' if compiled else 'eager'
-      rows[name + '_compiled' * compiled] = Benchmark(
-        f'our steps/s / PyTorch {kind} steps/s, {name.removeprefix("torch_")}',
-        required if on_cpu else 1.0,
-        sides,
-        functools.partial(benchmark_sides.torch_flops, config),
+      rows[name + '_compiled' * compiled] = _torch_row(
+        name.removeprefix('torch_'), row, compiled, precision, on_cpu
       )
   return rows
+
+
+def _torch_row(name, row, compiled, precision, on_cpu):
+  kind = 'compiled' if compiled else 'eager'
+  config = row.config
+  body = '' if row.dtype == 'float32' else f', body in {row.dtype}'
+  return Benchmark(
+    f'our steps/s / PyTorch {kind} steps/s, {name}, batches of '
+    f'{config.batch_size}{body}',
+    row.required if on_cpu else _REQUIRED_ON_GPU[compiled],
+    functools.partial(
+      benchmark_sides.torch_sides,
+      config,
+      compiled,
+      precision == 'tf32',
+      row.count if on_cpu else row.count_gpu,
+    ),
+    functools.partial(benchmark_sides.flops, config),
+    images=config.batch_size,
+    half=row.dtype == 'bfloat16',
+  )
+
+
+def _pace_rows():
+  """How long the standard experiment takes; nothing to hope for on a CPU."""
+  if jax.default_backend() == 'cpu':
+    return {}
+  config = cifar10_landscape.get_config('cnn,rs,full')
+  return {
+    'pace_cnn_full': Benchmark(
+      'our steps/s, cnn,rs,full / those of 100,000 steps in 8 minutes',
+      1.0,
+      functools.partial(
+        benchmark_sides.published_pace_sides, config, 100_000, 8
+      ),
+      images=config.batch_size,
+      steps=100_000,
+    )
+  }
+
+
+def _seeds_rows():
+  """Eight seeds at once; the goal on a GPU is 2.5 times the cost of one."""
+  on_cpu = jax.default_backend() == 'cpu'
+  quarter = cifar10_landscape.get_config('cnn,rs,quarter')
+  table = dict(
+    seeds_8=(quarter, 'unrolled'),
+    seeds_8_in_turn=(quarter, 'in_turn'),
+    seeds_8_vmap=(quarter, 'vmap'),
+    seeds_8_mlp=(toy.get_config('ring8'), 'vmap'),
+  )
+  return {
+    name: Benchmark(
+      f'seed-steps/s of 8 seeds together ({how}) / one after another',
+      # What vmap does to convolutions is only stated.
+      0.0 if name == 'seeds_8_vmap' else 0.9 if on_cpu else 1.0,
+      functools.partial(benchmark_sides.seeds_sides, config, how),
+      unit='seed-steps/s',
+    )
+    for name, (config, how) in table.items()
+  }
 
 
 def _acgd_rows(precision):
@@ -200,14 +241,35 @@ def measure(benchmark: Benchmark, rounds: int, peak_tflops: float = 0) -> bool:
     f'  medians: {medians[0]:.4g} and {medians[1]:.4g} {benchmark.unit}; '
     f'fastest rounds: {best[0]:.4g} and {best[1]:.4g}'
   )
-  if benchmark.flops is not None:
-    tflops = medians * benchmark.flops() / 1e12
-    print(f'  products: {tflops[0]:.3g} and {tflops[1]:.3g} TFLOP/s')
-    if peak_tflops:
-      shares = 100 * tflops / peak_tflops
-      print(f'  utilisation: {shares[0]:.1f} and {shares[1]:.1f} % of peak')
+  for line in _details(benchmark, medians, peak_tflops):
+    print(f'  {line}')
   print(f'  {load()}', flush=True)
   return passed
+
+
+def _details(benchmark, medians, peak_tflops):
+  """Lines about both sides' speeds, in other units."""
+  if benchmark.images:
+    images = medians * benchmark.images
+    yield f'{images[0]:.4g} and {images[1]:.4g} images/s'
+  if benchmark.steps:
+    minutes = benchmark.steps / medians / 60
+    yield (
+      f'{benchmark.steps:,} steps in {minutes[0]:.1f} and {minutes[1]:.1f} '
+      'minutes'
+    )
+  if benchmark.flops is None:
+    return
+  # Those that the step needs, whatever a side computes twice.
+  tflops = medians * benchmark.flops() / 1e12
+  yield f'products: {tflops[0]:.3g} and {tflops[1]:.3g} TFLOP/s'
+  if peak_tflops:
+    peak = peak_tflops * (2 if benchmark.half else 1)
+    shares = 100 * tflops / peak
+    yield (
+      f'model FLOPs utilisation: {shares[0]:.1f} and {shares[1]:.1f} % of '
+      f'{peak:.4g} TFLOP/s'
+    )
 
 
 def load() -> str:
@@ -241,7 +303,10 @@ def main(argv: list[str] | None = None) -> int:
     help='of products on a GPU, on both sides',
   )
   parser.add_argument(
-    '--peak_tflops', type=float, default=0, help='of the device, for its share'
+    '--peak_tflops',
+    type=float,
+    default=0,
+    help='of the device in TF32, for the share of it; bfloat16 has twice that',
   )
   flags = parser.parse_args(argv)
   # PyTorch needs memory beside us.

@@ -1,5 +1,6 @@
 """The two sides of each benchmark: functions that return a speed in steps/s."""
 
+import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import ml_collections
 import numpy as np
 
 from configs import cifar10_landscape, digits
-from gan_jax import build, cgd, data, parallel, step, train
+from gan_jax import build, cgd, data, parallel, step, together, train
 from gan_jax.models import conv_primitives, convolution
 from launch import acgd_pair
 
@@ -94,10 +95,18 @@ def _bare(setup, feed, steps_per_call, calls):
   return speed
 
 
-def synthetic_feed(config: ml_collections.ConfigDict) -> data.Feed:
+# Bytes of all images of noise, where a thousand would be more.
+_NOISE_BYTES = 2**28
+
+
+def synthetic_feed(
+  config: ml_collections.ConfigDict, shape: tuple[int, ...] = (32, 32, 3)
+) -> data.Feed:
   """Noise instead of CIFAR-10: speed does not depend on what is seen."""
   rng = np.random.default_rng(0)
-  images = rng.integers(0, 256, (1024, 32, 32, 3), np.uint8)
+  fitting = _NOISE_BYTES // math.prod(shape)
+  count = max(2 * config.batch_size, min(1024, fitting))
+  images = rng.integers(0, 256, (count, *shape), np.uint8)
   return data.feed(data.Dataset('noise', images), config.batch_size, seed=0)
 
 
@@ -105,6 +114,61 @@ def scan_sides(config: ml_collections.ConfigDict) -> Sides:
   """Twenty steps in one call, and twenty calls of one step."""
   setup, feed = build.build_setup(config), synthetic_feed(config)
   return _bare(setup, feed, 20, 1), _bare(setup, feed, 1, 20)
+
+
+def seeds_sides(
+  config: ml_collections.ConfigDict, how: str, count: int = 8
+) -> Sides:
+  """Seed-steps/s of many seeds at once, and of one run by itself.
+
+  Args:
+    config: of the runs.
+    how: they share the devices, a name of `together.NAMES`.
+    count: seeds.
+  """
+  setup = build.build_setup(config)
+  example = setup.discriminator.example_inputs()[0].shape[1:]
+  convolutions = len(example) == 3
+  steps = 1 if convolutions and jax.default_backend() == 'cpu' else 20
+  # Calls a round: a step of 8 small CNNs takes a second on a CPU.
+  calls = 2 if steps == 1 else 5
+  run = build.Run(
+    setup=setup,
+    feed=_any_feed(config, example),
+    num_steps=0,
+    steps_per_call=steps,
+  )
+  devices = parallel.make('jit')
+  resident = devices.replicate(run.feed.resident)
+  make = lambda name, runs: together.make(name, runs, devices, resident)
+  return (
+    _seeds_speed(make(how, [run] * count), [run] * count, devices, calls),
+    _seeds_speed(make('in_turn', [run]), [run], devices, count * calls),
+  )
+
+
+def _any_feed(config, example):
+  if len(example) == 3:
+    return synthetic_feed(config, example)
+  points = np.random.default_rng(0).normal(size=(4096, *example))
+  dataset = data.Dataset('noise', points.astype(np.float32))
+  return data.feed(dataset, config.batch_size, seed=0)
+
+
+def _seeds_speed(program, runs, devices, calls):
+  fresh = lambda i: step.init(runs[i].setup, jax.random.key(i))
+  states = [devices.replicate(fresh(i)) for i in range(len(runs))]
+  packed, _ = program.call(program.pack(states), 0)
+  kept, steps = [packed], calls * runs[0].steps_per_call
+
+  def speed():
+    packed, begin = kept.pop(), time.perf_counter()
+    for i in range(calls):
+      packed, _ = program.call(packed, i * runs[0].steps_per_call)
+    kept.append(jax.block_until_ready(packed))
+    return len(runs) * steps / (time.perf_counter() - begin)
+
+  return speed
 
 
 def torch_sides(
@@ -116,18 +180,29 @@ def torch_sides(
   torch_steps.set_up(tf32=tf32)
   on_cpu = jax.default_backend() == 'cpu'
   together = min(count, 20)
-  setup, feed = build.build_setup(config), synthetic_feed(config)
+  setup = build.build_setup(config)
+  feed = synthetic_feed(
+    config, setup.discriminator.example_inputs()[0].shape[1:]
+  )
   device = 'cpu' if on_cpu else 'cuda'
   runners = torch_steps.runners(config, device, compiled)
   ours = _bare(setup, feed, together, -(-count // together))
   return ours, _fastest(runners, count)
 
 
-def torch_flops(config: ml_collections.ConfigDict) -> int:
-  """Of the products in one step, by PyTorch's own count."""
-  from launch import torch_steps
+def published_pace_sides(
+  config: ml_collections.ConfigDict, steps: int, minutes: float
+) -> Sides:
+  """Our bare step, and the pace of so many steps in so many minutes."""
+  setup, feed = build.build_setup(config), synthetic_feed(config)
+  return _bare(setup, feed, 20, 5), lambda: steps / (60 * minutes)
 
-  return torch_steps.flops(config)
+
+def flops(config: ml_collections.ConfigDict) -> float:
+  """Of the products in one step, by PyTorch's own formulas."""
+  from launch import torch_flops
+
+  return torch_flops.flops(config)
 
 
 def acgd_sides(loss: str, iterations: int, tf32: bool, count: int) -> Sides:
