@@ -335,11 +335,17 @@ def _runs_of_seeds(run, config):
 
 
 def _evaluate(run, config):
+  from gan_jax import checkpoints, workdir
+
   if not _SEEDS.value:
     _evaluate_one(run, _WORKDIR.value)
     return
   for one, path in zip(*_runs_of_seeds(run, config), strict=True):
     _say(f'{path}:')
+    lost = workdir.divergence(path)
+    if lost and not checkpoints.steps(path / 'checkpoints'):
+      _say(f'diverged at step {lost["step"]}, before any checkpoint.')
+      continue
     _evaluate_one(one, path)
 
 

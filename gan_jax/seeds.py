@@ -189,8 +189,9 @@ def _start(seed, devices):
   seed.state, seed.done, seed.pending = at
   if seed.done >= seed.run.num_steps:
     seed.say(f'finished: {seed.done} of {seed.run.num_steps} steps.')
-    scribe.catch_up(seed.run, seed.path, seed.done, seed.say)
-    seed.outcome = seed.state
+    with _noting_divergence(seed):
+      scribe.catch_up(seed.run, seed.path, seed.done, seed.say)
+    seed.outcome = seed.outcome or seed.state
 
 
 def _play(seeds, together, devices):
@@ -233,8 +234,8 @@ def _open(seed, ending, evaluator):
   scribed = scribe.open_(
     seed.run, seed.path, seed.done, seed.say, ending, evaluator
   )
-  seed.writer = seed.held.enter_context(scribed)
   with _noting_divergence(seed):
+    seed.writer = seed.held.enter_context(scribed)
     loop.begin(_member(seed), seed.state, seed.done)
 
 
@@ -284,10 +285,11 @@ def _noting_divergence(seed: _Seed, *, closed: bool = False) -> Iterator[None]:
   except divergence.Diverged as error:
     seed.outcome, seed.state = error, None
     workdirs.write_divergence(seed.path, error.step, str(error))
-    seed.say(f'{error}; stopped, {train.kept(seed.path)}. The others go on.')
     if not closed:
       with contextlib.suppress(divergence.Diverged):  # once more
         seed.held.close()
+    # Only now is a checkpoint written that was on its way.
+    seed.say(f'{error}; stopped, {train.kept(seed.path)}. The others go on.')
 
 
 def summary(seeds: Sequence[int], outcomes: Sequence[Any]) -> str:

@@ -17,6 +17,7 @@ def check_setup(
   """Raises ValueError where weights, networks and method contradict."""
   _check_class_terms(setup)
   _check_matching(config, setup)
+  _check_historical(config)
   _check_game(config, setup)
 
 
@@ -34,6 +35,12 @@ def _check_class_terms(setup):
       "config.discriminator.conditioning='auxiliary' without a weight in "
       'config.auxiliary trains no class logits; AC-GAN has real, fake and '
       'generator at 1.'
+    )
+  if has == 'projection' and not batch_game.takes_labels(setup.generator):
+    raise ValueError(
+      "config.discriminator.conditioning='projection' judges generated "
+      'examples by their class, but config.generator takes no labels (set '
+      'config.generator.labels).'
     )
   asked = setup.auxiliary.fake or setup.auxiliary.generator
   if asked and not batch_game.takes_labels(setup.generator):
@@ -62,6 +69,23 @@ def _check_matching(config, setup):
       f'config.feature_matching.weight={matching.weight} needs the mean of '
       'all its rows; take accumulate=1.'
     )
+
+
+def _check_historical(config):
+  """The term is a part of the optimizers, which not all methods have."""
+  described = methods.game_defaults(**config.game.to_dict())
+  while 'method' in described:
+    described = described['method']
+  if methods.METHODS[described['name']].optimizers:
+    return
+  for player in 'gd':
+    weight = config[f'optimizer_{player}'].historical
+    if weight:
+      raise ValueError(
+        f'config.optimizer_{player}.historical={weight} would not be paid: '
+        f'config.game.name={described["name"]!r} has step sizes of its own. '
+        "Take a method with optimizers, such as 'alternating', or 0."
+      )
 
 
 def _side_outputs(module: Any) -> set[str]:

@@ -209,7 +209,7 @@ def _parse(argv):
 
 
 def _tables(config, names):
-  from gan_jax import build
+  from gan_jax import batch_game, build
 
   setup = build.build_setup(config)
   state = shapes(setup)
@@ -222,7 +222,7 @@ def _tables(config, names):
     iterations=_ITERATIONS.value,
     smaller='g' if size.parameters.g <= size.parameters.d else 'd',
     warm_start=config.game.get('warm_start', False),
-    zero_sum=setup.loss.zero_sum,
+    zero_sum=batch_game.is_zero_sum(setup),
     unrolled_steps=_UNROLLED.value,
   )
   costs = {name: method_costs.cost(name, play) for name in names}

@@ -224,6 +224,9 @@ def _check(config):
     'feature_matching': config.feature_matching.weight,
     'saturating': config.saturating,
     'diff_augment': config.diff_augment,
+    'instance_noise': config.instance_noise,
+    'clip_weights': config.clip_weights,
+    'unit_norm': config.unit_norm,
     f'game {config.game.name!r}': config.game.name != 'alternating',
   }
   for what, asked in lacking.items():
@@ -264,6 +267,9 @@ def _images(config, device, memory_format):
 
 
 def _optimizer(module, fields, device):
+  for name in ('clip_norm', 'weight_decay', 'historical'):
+    if fields[name]:
+      raise ValueError(f'the PyTorch side of the benchmark has no {name}.')
   if fields.name == 'rmsprop':
     return torch.optim.RMSprop(
       module.parameters(),

@@ -170,6 +170,7 @@ def test_parts_have_every_row_once_and_their_numbers():
     accumulation.split(batch, 4)
 
 
+@pytest.mark.slow
 def test_between_the_passes_only_inputs_are_kept():
   # Of the loss in parts nothing that grows with the hidden layer remains.
   whole, parts, players = whole_and_parts('nonsaturating', 50, size=1000)

@@ -436,6 +436,7 @@ def labelled(**options):
   return config
 
 
+@pytest.mark.slow
 def test_labels_reach_both_players():
   run = build.build(labelled(labels=10))
   assert run.setup.generator.labels == run.setup.discriminator.labels == 10

@@ -340,6 +340,11 @@ def changed(arg, **fields):
       'config.auxiliary.generator=1.0 asks for the class .* takes no labels',
     ),
     (
+      'projection,digits',
+      dict(generator__labels=1),
+      "conditioning='projection' .* takes no labels",
+    ),
+    (
       'acgan',
       dict(loss='wasserstein', game=defaults.game('acgd')),
       "config.game.name='acgd' plays .*config.auxiliary.fake=1.0.*"
@@ -371,6 +376,11 @@ def changed(arg, **fields):
         discriminator=dict(name='dc'),
       ),
       'config.accumulate=2 .*config.feature_matching.weight=1.0 needs the mean',
+    ),
+    (
+      'historical',
+      dict(game=defaults.game('general_sum_cgd')),
+      "config.optimizer_g.historical=0.01 .*name='general_sum_cgd' has step",
     ),
     (
       'minibatch',
@@ -409,6 +419,9 @@ def test_the_right_neighbours_are_not_refused():
     changed('acgan', loss='wasserstein', game=defaults.game('general_sum_acgd'))
   )
   assert setup.loss.zero_sum and not batch_game.is_zero_sum(setup)
+  # The method within has optimizers.
+  game = defaults.game('lookahead_minmax', method=dict(name='extragradient'))
+  build.build_setup(changed('historical', game=game))
 
 
 @pytest.mark.slow

@@ -172,7 +172,16 @@ def test_conv_transpose_equals_pytorch(stride, padding, size):
   _assert_close(grads[1], _from_torch(expected[2]))
 
 
-@pytest.mark.parametrize('size, stride', [(3, 1), (3, 2), (5, 1), (5, 2)])
+@pytest.mark.parametrize(
+  'size, stride',
+  [
+    (3, 1),
+    *(
+      pytest.param(*case, marks=pytest.mark.slow)
+      for case in ((3, 2), (5, 1), (5, 2))
+    ),
+  ],
+)
 def test_depthwise_convs_agree_with_their_gradients(size, stride):
   image = (7, 6)
   padding = convolution.same_padding(image, size, stride)

@@ -194,6 +194,7 @@ def test_dc_critic_drops_behind_each_activation():
   np.testing.assert_array_equal(whole, [1.0])
 
 
+@pytest.mark.slow
 @pytest.mark.float64
 def test_derivatives_see_one_mask():
   # With a fixed mask the slope along a direction is that of differences.
@@ -214,6 +215,7 @@ def test_derivatives_see_one_mask():
   np.testing.assert_allclose(slope, difference, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.float64
 def test_dc_critic_on_four_devices_equals_one():
   module = models.discriminator(

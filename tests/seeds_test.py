@@ -63,6 +63,7 @@ def alone(tmp_path_factory):
   return paths, [train.train(run, path, say=quietly) for run, path in runs]
 
 
+@pytest.mark.slow
 def test_stacked_steps_are_the_single_ones():
   """The program itself, without a workdir: theta and psi of each seed."""
   runs, devices = group(steps_per_call=2), parallel.make('jit')
@@ -124,6 +125,17 @@ def test_each_way_gives_the_single_runs(how, steps_per_call, alone, tmp_path):
   chex.assert_trees_all_equal(again[2].players, states[2].players)
   train.train(runs[1], tmp_path / 'seed-1', say=said.append)
   assert said[-1].endswith('is finished: 12 of 12 steps.')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ('how', 'wrapper'), [('vmap', 'pmap'), ('unrolled', 'shard_map')]
+)
+def test_under_each_wrapper(how, wrapper, alone, tmp_path):
+  setup = group(1)[0].setup._replace(axis_name=parallel.AXIS)
+  runs, paths = group(setup=setup, parallel=wrapper), folders(tmp_path)
+  states = seeds.train_seeds(runs, paths, together=how, say=quietly)
+  assert_like_alone(paths, states, alone)
 
 
 @pytest.mark.slow
@@ -223,6 +235,22 @@ def test_a_picture_that_is_not_finite_ends_a_seed(tmp_path):
   )
   assert 'a sample' in str(outcomes[0]) and outcomes[1].step == STEPS
   assert workdirs.divergence(paths[0])['step'] == 0
+
+
+@pytest.mark.slow
+def test_a_finished_seed_whose_evaluation_breaks_ends_alone(
+  tmp_path, monkeypatch
+):
+  paths, done = folders(tmp_path, 2), dict(num_steps=4, checkpoint_every=4)
+  seeds.train_seeds(group(1, **done), paths[:1], say=quietly)
+
+  def catch_up(run, path, done, say):
+    raise train.Diverged('a sample is not finite', done)
+
+  monkeypatch.setattr(seeds.scribe, 'catch_up', catch_up)
+  outcomes = seeds.train_seeds(group(2, **done), paths, say=quietly)
+  assert outcomes[0].step == 4 and workdirs.divergence(paths[0])['step'] == 4
+  assert checkpoints.steps(paths[1] / 'checkpoints') == [4]
 
 
 @pytest.mark.slow
@@ -352,8 +380,9 @@ def test_seeds_from_the_command_line(tmp_path):
     shared = [line.get('seeds_together') for line in lines(path)]
     assert shared.count(2) == 2
     (path / 'evaluation.json').unlink()
-  done = main(*flags, '--seeds=0,3', '--mode=evaluate')
+  done = main(*flags, '--seeds=0,5,3', '--mode=evaluate')
   assert done.returncode == 0, done.stderr
+  assert 'diverged at step 3, before any checkpoint.' in done.stdout
   assert (tmp_path / 'runs' / 'seed-3' / 'evaluation.json').exists()
   done = main(*SMALL, f'--workdir={tmp_path / "runs" / "seed-0"}', '--seeds=1')
   assert_mistake(done, 'that of a single run')

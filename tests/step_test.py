@@ -225,6 +225,7 @@ def small_cnn_setup(**changes):
   )
 
 
+@pytest.mark.slow
 def test_spectral_vectors_advance_before_the_critics_turn_only():
   setup = small_cnn_setup()
   state = step.init(setup, jax.random.key(0))

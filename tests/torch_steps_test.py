@@ -154,6 +154,8 @@ def test_an_odd_step_pays_no_lazy_penalty():
     dict(dragan=1.0),
     dict(diff_augment='cutout'),
     dict(saturating=True),
+    dict(instance_noise=0.1),
+    dict(optimizer_d=defaults.optimizer(historical=0.1)),
   ],
   ids=str,
 )

@@ -183,11 +183,12 @@ def sheet(
 
 
 def _label(found, row, run):
-  metric = found['metric']
-  value = collect.last(run, metric)
-  words = [f'seed {run.seed}, step {int(run.picture.stem):,}']
-  if value is not None:
-    words.append(f'{table.short_titles(found)[metric]} {value:.4g}')
+  metric, step = found['metric'], int(run.picture.stem)
+  words = [f'seed {run.seed}, step {step:,}']
+  for entry in run.entries:  # what was measured of this picture's weights
+    value = collect.number(entry, metric)
+    if entry['step'] == step and value is not None:
+      words.append(f'{table.short_titles(found)[metric]} {value:.4g}')
   return f'{row}\n{", ".join(words)}'
 
 
