@@ -191,6 +191,8 @@ def cell(found: dict[str, Any]) -> str:
   if not found['n']:
     return _EMPTY
   mean, std = found['mean'], found['std']
+  if std is not None and std < 1e-6 * abs(mean):  # rounding
+    std = 0.0
   if not std or abs(mean) >= 1000:
     spread = '' if std is None else f' ± {number(std)}'
     return f'{number(mean)}{spread} ({found["n"]})'
