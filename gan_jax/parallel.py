@@ -12,6 +12,7 @@ the row's number in the whole batch, and all means are over the whole batch. Of
 several processes the first leads: it alone reads and writes the workdir.
 """
 
+import collections
 import functools
 import json
 import re
@@ -25,6 +26,11 @@ from jax.experimental import multihost_utils
 
 AXIS = 'data'
 NAMES = ('jit', 'pmap', 'shard_map')
+
+# On CPU, XLA lets 32 programs queue for a device. The thread that launches the
+# next one then waits, and with fewer cores than it takes, the devices of a
+# collective wait for that thread: after 40 s XLA ends the process.
+_CALLS_AHEAD = 16
 
 _ROWS = 2  # axis of the batch in `fed`, [steps, turns, B, ...]
 _P = jax.sharding.PartitionSpec
@@ -107,6 +113,25 @@ def make(name: str) -> Devices:
     lambda tree: jax.tree.map(lambda x: _replicate(x, whole), tree),
     _by_device if name == 'pmap' else lambda fed: _global(fed, rows),
   )
+
+
+def bounded() -> Callable[[Any], Any]:
+  """A function through which a loop passes what compiled calls return.
+
+  It gives it back, after waiting for the metrics of the call 16 calls before:
+  the host runs ahead of the devices far enough that they never idle, not so far
+  that what it fed piles up there.
+  """
+  under_way = collections.deque()
+
+  def ended(returned):
+    _, metrics = returned
+    under_way.append(metrics)
+    if len(under_way) > _CALLS_AHEAD:
+      jax.block_until_ready(under_way.popleft())
+    return returned
+
+  return ended
 
 
 @functools.cache

@@ -104,12 +104,14 @@ def _has_convolutions(setup):
 
 def _in_turn(runs, devices, resident, known):
   calls = [_call_of(run, devices, known) for run in runs]
+  bounded = parallel.bounded()
 
   def call(states, first):
     # Dispatched without waiting: the devices are not idle in between.
+    fed = (devices.spread(_fed(run, first)) for run in runs)
+    parts = zip(calls, states, fed, strict=True)
     ended = [
-      calls[i](states[i], resident, devices.spread(_fed(run, first)), first)
-      for i, run in enumerate(runs)
+      bounded(play(state, resident, f, first)) for play, state, f in parts
     ]
     return tuple(zip(*ended, strict=True))
 
@@ -128,7 +130,7 @@ def _call_of(run, devices, known):
 
 
 def _unrolled(runs, devices, resident):
-  bodies = [_body(run) for run in runs]
+  bodies, bounded = [_body(run) for run in runs], parallel.bounded()
 
   # A program for each set of runs that pay their lazy penalties.
   @functools.cache
@@ -143,14 +145,14 @@ def _unrolled(runs, devices, resident):
   def call(states, first):
     pays = tuple(_pays(run, first) for run in runs)
     fed = devices.spread(tuple(_fed(run, first) for run in runs))
-    return program(pays)(states, resident, fed)
+    return bounded(program(pays)(states, resident, fed))
 
   return Program(tuple, call, lambda states, i: states[i])
 
 
 def _stacked(runs, devices, resident):
   body, count = _body(runs[0]), len(runs)
-  axes = _axes(runs[0].setup)
+  axes, bounded = _axes(runs[0].setup), parallel.bounded()
 
   @functools.cache
   def program(pays):
@@ -165,7 +167,7 @@ def _stacked(runs, devices, resident):
 
   def call(states, first):
     fed = devices.spread(tuple(_fed(run, first) for run in runs))
-    return program(_pays(runs[0], first))(states, resident, fed)
+    return bounded(program(_pays(runs[0], first))(states, resident, fed))
 
   stack = jax.jit(lambda states: _stack(states, axes))
   take = jax.jit(lambda states, i: _take(states, i, axes))

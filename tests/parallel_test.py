@@ -353,6 +353,25 @@ def test_jit_divides_the_work():
   assert 0.2 < part['flops'] / whole['flops'] < 0.4
 
 
+class Metric:
+  """Of a call under way; writes down that somebody waits for it."""
+
+  def __init__(self, number, waited):
+    self._number, self._waited = number, waited
+
+  def block_until_ready(self):
+    self._waited.append(self._number)
+
+
+def test_the_host_is_sixteen_calls_ahead_and_no_more():
+  # More than 32 on several CPU devices can end the process, see parallel.py.
+  waited, bounded = [], parallel.bounded()
+  for number in range(40):
+    call = ('state', {'loss': Metric(number, waited)})
+    assert bounded(call) is call
+    assert waited == [*range(number - 15)]
+
+
 def test_an_unknown_wrapper_and_a_batch_that_does_not_divide():
   with pytest.raises(ValueError, match=r"parallel='pjit' is not one of .*jit"):
     parallel.make('pjit')

@@ -168,6 +168,20 @@ def test_stacked_steps_keep_their_condition():
   assert 'cond[' in text[0]
 
 
+@pytest.mark.parametrize('how', together.NAMES)
+def test_every_way_bounds_the_calls_under_way(how, monkeypatch):
+  passed = []
+  bounded = lambda: lambda returned: passed.append(returned) or returned
+  monkeypatch.setattr(parallel, 'bounded', bounded)
+  compile_ = lambda function: lambda *given: (given[0], ({}, {}))
+  devices = parallel.Devices(compile_, lambda tree: tree, lambda fed: fed)
+  runs = group(2)
+  program = together.make(how, runs, devices, {})
+  states = [step.init(run.setup, jax.random.key(run.seed)) for run in runs]
+  program.call(program.pack(states), 0)
+  assert len(passed) == (2 if how == 'in_turn' else 1)
+
+
 @pytest.mark.slow
 def test_learning_rates_may_differ_but_not_under_vmap(tmp_path):
   slow, fast = (
