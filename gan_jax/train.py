@@ -77,7 +77,8 @@ def train(
     run: from `build(config)`, or filled by hand.
     workdir: gets `config.json`, `metrics.jsonl`, `tensorboard/`,
       `checkpoints/` and `samples/`; `evaluation.json` and `best/` where the run
-      is evaluated as it goes.
+      is evaluated as it goes; `diverged.json` where it diverges, which another
+      try sets aside.
     say: takes each line for the terminal.
 
   Returns:
@@ -110,6 +111,7 @@ def train(
     except Diverged as error:
       if not leads:
         raise
+      workdirs.write_divergence(path, error.step, str(error))
       raise Diverged(
         f'{error}; stopped, {kept(path)}. Lower the learning rates or add a '
         'penalty, in a new workdir.',
@@ -168,6 +170,8 @@ def write_down(
   evaluations.cut(path, done, say=say)
   best.cut(path, done, say=say)
   workdirs.record(path, run.config)
+  for name in workdirs.set_aside(path, [workdirs.DIVERGED]):
+    say(f'it had diverged, see {name}; trained again.')
 
 
 def start(

@@ -10,7 +10,7 @@ import fcntl
 import json
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from gan_jax import defaults
@@ -35,8 +35,9 @@ CHANGEABLE = (
   'steps_per_call',
 )
 
-# What a seed leaves that diverged beside others.
+# What a run leaves that diverged.
 DIVERGED = 'diverged.json'
+_NUMBERS = ('metrics.jsonl', 'evaluation.json')
 
 
 class WorkdirError(Exception):
@@ -168,10 +169,12 @@ def cut_metrics(workdir: pathlib.Path, step: int) -> None:
   replace(path, ''.join(kept))
 
 
-def set_aside(workdir: pathlib.Path) -> list[str]:
-  """Moves the numbers of a run that starts over; returns their new names."""
+def set_aside(
+  workdir: pathlib.Path, names: Sequence[str] = _NUMBERS
+) -> list[str]:
+  """Moves files of a run that starts over; returns their new names."""
   moved = []
-  for name in ('metrics.jsonl', 'evaluation.json'):
+  for name in names:
     path = workdir / name
     if path.exists() and path.stat().st_size:
       moved.append(f'{path.stem}.before{path.suffix}')
@@ -180,7 +183,7 @@ def set_aside(workdir: pathlib.Path) -> list[str]:
 
 
 def write_divergence(workdir: pathlib.Path, step: int, reason: str) -> None:
-  """Notes that a run diverged, so that it is not trained again."""
+  """Notes that a run diverged: `--seeds` and tables do not train it again."""
   text = json.dumps({'step': step, 'reason': reason}, indent=2) + '\n'
   replace(workdir / DIVERGED, text)
 

@@ -21,8 +21,9 @@ import sys
 from collections.abc import Sequence
 
 from configs import mnist_bad_start
+from gan_jax import workdir as workdirs
 from launch import arguments
-from launch.published import command, plan, study
+from launch.published import command, folder, plan, study
 
 _CONFIG = 'configs/mnist_bad_start.py'
 _QUICK_STEPS = 20
@@ -43,6 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
   # A mistake in the other flags should not wait for the start.
   with contextlib.redirect_stdout(io.StringIO()):
     command.main(table, [*rest, '--dry_run'])
+  try:
+    _check_steps(flags, files)
+  except (ValueError, workdirs.WorkdirError) as error:
+    arguments.Parser(__doc__).error(str(error))
   commands = _start_commands(flags)
   if flags.dry_run:
     for line in commands:
@@ -108,12 +113,32 @@ def _start_commands(flags):
   return [common, [*common, '--mode=export']]
 
 
+def _steps(flags):
+  """Of the run that makes the start."""
+  config = plan.read_config(f'{_CONFIG}:start')
+  return _start_changes(flags).get('num_steps', config.num_steps)
+
+
 def _files(flags):
   """Field of a config -> file of the start that it is to name."""
-  config = plan.read_config(f'{_CONFIG}:start')
-  steps = _start_changes(flags).get('num_steps', config.num_steps)
-  exported = _folder(flags) / 'export'
+  exported, steps = _folder(flags) / 'export', _steps(flags)
   return {f'{p}_from': exported / f'{p}-{steps:08d}.npz' for p in _PLAYERS}
+
+
+def _check_steps(flags, files):
+  """Refuses fewer steps than the start has: only its end is exported."""
+  path, asked = _folder(flags), _steps(flags)
+  newest = folder.newest(path)
+  if newest <= asked or all(file.exists() for file in files.values()):
+    return
+  made = (workdirs.recorded(path) or {}).get('num_steps', newest)
+  given = '' if flags.start_steps else ' (not given, so by default)'
+  other = '--start' if flags.start else '--out'
+  raise ValueError(
+    f'--start_steps={asked}{given} is less than the {made} steps that the '
+    f'start in {path} was made with; give --start_steps={made}, or another '
+    f'{other} folder.'
+  )
 
 
 def _digits(row):

@@ -141,6 +141,51 @@ def test_flags_of_the_start_are_checked(played, tmp_path, capsys, flag, words):
   assert not played[0]
 
 
+def made(path, step, num_steps=50):
+  """Leaves of a start its record and a checkpoint."""
+  checkpoint = path / 'checkpoints' / f'{step:08d}'
+  checkpoint.mkdir(parents=True)
+  (checkpoint / 'SHA256SUMS').touch()
+  (path / 'config.json').write_text(json.dumps({'num_steps': num_steps}))
+  return path
+
+
+@pytest.mark.parametrize(
+  ('flags', 'words'),
+  [
+    (['--start_steps=30'], ['--start_steps=30 is less', 'another --out']),
+    (['--quick'], ['--start_steps=20 (not given', 'another --out']),
+    (['--start_steps=30', '--start'], ['=30 is less', 'another --start']),
+  ],
+)
+def test_a_start_of_more_steps_is_told(played, tmp_path, capsys, flags, words):
+  calls, path = played[0], made(tmp_path / 'out-start', 50)
+  flags = [f'--start={path}' if flag == '--start' else flag for flag in flags]
+  with pytest.raises(SystemExit) as ended:
+    launcher.main([f'--out={tmp_path / "out"}', '--data=digits', *flags])
+  assert ended.value.code == 2
+  (line,) = capsys.readouterr().err.splitlines()
+  told = [*words, f'the 50 steps that the start in {path}', '--start_steps=50']
+  assert all(word in line for word in told), line
+  assert [kind for kind, *_ in calls] == ['check']
+
+
+@pytest.mark.parametrize(('asked', 'at'), [(50, 50), (60, 50), (30, 20)])
+def test_a_start_that_goes_on_is_not_refused(played, tmp_path, asked, at):
+  made(tmp_path / 'out-start', at)
+  flags = [f'--out={tmp_path / "out"}', '--data=digits']
+  assert launcher.main([*flags, f'--start_steps={asked}']) == 0
+
+
+def test_a_start_that_was_exported_before_it_went_on_is_there(played, tmp_path):
+  path = made(tmp_path / 'out-start', 50) / 'export'
+  path.mkdir()
+  for player in ('generator', 'discriminator'):
+    (path / f'{player}-00000030.npz').touch()
+  flags = [f'--out={tmp_path / "out"}', '--data=digits']
+  assert launcher.main([*flags, '--start_steps=30']) == 0
+
+
 @pytest.mark.parametrize(('code', 'expected'), [(2, 2), (-15, 143)])
 def test_without_a_start_there_is_no_table(played, tmp_path, code, expected):
   calls, codes = played
@@ -186,5 +231,8 @@ def test_the_whole_study_on_digits(tmp_path):
   config = json.loads(run.read_text())
   assert pathlib.Path(config['generator_from']) == start
   assert (out / 'mnist_bad_start.md').is_file()
-  # Another start in the same folder is refused.
+  # A shorter or another start in the same folder is refused.
+  with pytest.raises(SystemExit) as ended:
+    launcher.main([*flags, '--rows=bad,rs', '--start_steps=10'])
+  assert ended.value.code == 2
   assert launcher.main([*flags, '--rows=bad,rs', '--start_seed=1']) == 2

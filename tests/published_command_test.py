@@ -12,6 +12,7 @@ import time
 import pytest
 
 from launch.published import collect, command, figures, plan, study, table
+from launch.published import play as players
 from tests import commands
 
 DRAW = figures.draw
@@ -157,6 +158,8 @@ def test_a_signal_is_passed_on_and_the_same_command_goes_on(play):
   assert rows['slow']['seeds'][0]['step'] == 10
   code, said, calls = play('--rows=slow;b', '--seeds=1', '--at_once=1')
   assert (code, calls) == (0, ['train slow 0', 'train b 0'])
+  # Two launches of one device each, the second from step 10.
+  assert players.shares_of(log.parent, 0) == [(0, 1), (10, 1)]
 
 
 def test_numbers_of_two_protocols_stand_in_two_tables(play):
@@ -183,7 +186,7 @@ def test_the_clock_fills_in_what_compiled(tmp_path):
     dict(step=30, steps_per_second=5.0),
     dict(step=40, steps_per_second=2.0, seeds_together=2),
   )
-  steps, seconds = collect.clock(path, share=3)
+  steps, seconds = collect.clock(path, [(0, 3)])
   assert steps.tolist() == [0, 10, 30, 40]
   # Speeds 5 alone and 2 for each of two: 0.2 and 0.25 s a step; median 0.225.
   assert seconds == pytest.approx([0, 6.75, 18.75, 26.25])
@@ -198,17 +201,17 @@ def test_the_clock_leaves_out_what_ran_beside_an_evaluation(tmp_path):
   )
   # It began after step 20 and ended between 30 and 40. The others take 0.2, 0.2
   # and 0.25 s a step.
-  _, seconds = collect.clock(path, share=1)
+  _, seconds = collect.clock(path)
   assert seconds == pytest.approx([0, 2, 4, 6, 8, 10.5])
   # Another seed of the program was evaluated too, until after step 40.
   other = write_lines(tmp_path / 'b', *speeds, judged, rate(50, 4.0))
-  _, seconds = collect.clock(path, 1, [other])
+  _, seconds = collect.clock(path, beside=[other])
   assert seconds == pytest.approx([0, 2, 4, 6, 8, 10])
   # Nothing else is known: the speeds are taken as they are.
   path = write_lines(
     tmp_path / 'c', rate(30, 1.0), rate(40, 0.5), judged | dict(step=0)
   )
-  assert collect.clock(path, 1)[1] == pytest.approx([0, 30, 50])
+  assert collect.clock(path)[1] == pytest.approx([0, 30, 50])
 
 
 def test_numbers_of_another_protocol_are_left_out(play):

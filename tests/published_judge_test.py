@@ -34,6 +34,25 @@ def test_welch_is_that_of_scipy():
   assert found.difference == pytest.approx(np.mean(a) - np.mean(b))
 
 
+def test_numbers_of_several_protocols_do_not_compare():
+  def of(features, *values):
+    runs = group(*values)
+    for r in runs:
+      for entry in r.entries:
+        entry['frechet']['protocol'] = {'features': features, 'seed': r.seed}
+    return runs
+
+  runs = {'a': of('lenet', 1, 2), 'b': of('inception', 60, 61)}
+  (found,) = verdicts(CLAIM, runs)
+  assert found.verdict == judge.UNDECIDED and found.interval is None
+  assert found.note == 'measured by several protocols, which do not compare'
+  (same,) = verdicts(CLAIM, runs | {'b': of('lenet', 60, 61)})
+  assert same.verdict == judge.HOLDS
+  diverged = CLAIM._replace(metric=judge.DIVERGED, holds_if='lower')
+  (counted,) = verdicts(diverged, runs)
+  assert counted.interval is not None
+
+
 def test_a_gap_of_gaps_by_hand():
   # Means 2, 4, 6 and 8, each of variance 2 from two values: the contrast is
   # (2 - 4) - (6 - 8) = 0, its variance 4 * 2 / 2 = 4, of 4 degrees of freedom.

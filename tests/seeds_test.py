@@ -252,6 +252,22 @@ def test_a_picture_that_is_not_finite_ends_a_seed(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_single_run_takes_up_a_seed_that_diverged(tmp_path):
+  run, paths, said = of_seed(1, broken), folders(tmp_path, 2), []
+  seeds.train_seeds([of_seed(0), run], paths, say=quietly)
+  assert workdirs.divergence(paths[1])['step'] == 5
+  with pytest.raises(train.Diverged):  # again, and it is still noted
+    train.train(run, paths[1], say=said.append)
+  assert workdirs.divergence(paths[1])['step'] == 5
+  train.train(of_seed(1), paths[1], say=said.append)
+  assert workdirs.divergence(paths[1]) is None
+  said.clear()
+  ended = seeds.train_seeds(group(2), paths, say=said.append)
+  assert [state.step for state in ended] == [STEPS, STEPS]
+  assert 'seed-1: finished: 12 of 12 steps.' in said
+
+
+@pytest.mark.slow
 def test_a_finished_seed_whose_evaluation_breaks_ends_alone(
   tmp_path, monkeypatch
 ):

@@ -236,6 +236,39 @@ def test_divergence_names_the_first_step_and_player(
     train.train(run._replace(sample_every=1), tmp_path / 'new', say=quietly)
 
 
+def test_another_try_sets_the_note_of_a_divergence_aside(tmp_path, monkeypatch):
+  workdir.write_divergence(tmp_path, 3, 'too bold')
+  ends, said = [train.Diverged('nan at step 5', 5), None], []
+  progress = train.Progress(None, 0, [])
+  monkeypatch.setattr(train, 'start', lambda *arguments: progress)
+
+  def play(run, path, *arguments):
+    # A table that looks in between sees a run that has begun.
+    assert workdir.divergence(path) is None
+    end = ends.pop(0)
+    if end:
+      raise end
+
+  monkeypatch.setattr(train, '_play', play)
+  with pytest.raises(train.Diverged, match='nan at step 5; stopped'):
+    train.train(own_run(), tmp_path, say=said.append)
+  # Diverged once more, so it is noted anew.
+  note = {'step': 5, 'reason': 'nan at step 5'}
+  assert workdir.divergence(tmp_path) == note
+  train.train(own_run(), tmp_path, say=said.append)
+  assert workdir.divergence(tmp_path) is None
+  before = tmp_path / 'diverged.before.json'
+  assert json.loads(before.read_text()) == note
+  words = 'it had diverged, see diverged.before.json; trained again.'
+  assert said == [words, words]
+  # One that is at its end is not trained, so what it says of that end stays.
+  workdir.write_divergence(tmp_path, 300, 'a sample is not finite')
+  progress = progress._replace(done=300)
+  monkeypatch.setattr(train.scribe, 'catch_up', lambda *arguments: None)
+  train.train(own_run(), tmp_path, say=quietly)
+  assert workdir.divergence(tmp_path)['step'] == 300
+
+
 def test_parameters_that_are_not_finite_are_not_saved(tmp_path):
   # The loss of the only step is finite; what it does to the players is not.
   setup = own_run().setup._replace(method=descent(np.inf))

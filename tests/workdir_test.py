@@ -165,6 +165,20 @@ def test_cut_metrics_of_a_new_run(tmp_path):
   assert not list(tmp_path.iterdir())
 
 
+def test_what_is_set_aside_keeps_its_end(tmp_path):
+  for name in ('metrics.jsonl', 'diverged.json', 'evaluation.json'):
+    (tmp_path / name).write_text(name)
+  assert workdir.set_aside(tmp_path, ['diverged.json', 'best.json']) == [
+    'diverged.before.json'
+  ]
+  assert workdir.divergence(tmp_path) is None
+  assert workdir.set_aside(tmp_path) == [
+    'metrics.before.jsonl',
+    'evaluation.before.json',
+  ]
+  assert (tmp_path / 'diverged.before.json').read_text() == 'diverged.json'
+
+
 def test_replace_takes_the_place_of_a_file(tmp_path):
   path = tmp_path / 'evaluation.json'
   for text in ('[1]', '[1, 2]'):

@@ -48,13 +48,15 @@ class Run(NamedTuple):
   picture: pathlib.Path | None = None
 
 
-def run(job: plans.Job, seed: int, share: float = 1.0) -> Run:
+def run(
+  job: plans.Job, seed: int, shares: Sequence[tuple[int, float]] = ()
+) -> Run:
   """What one run has left.
 
   Args:
     job: its row.
     seed: of the run.
-    share: devices that it had.
+    shares: devices that it had, see `clock`.
 
   Raises:
     ValueError: a file of it cannot be read.
@@ -67,7 +69,7 @@ def run(job: plans.Job, seed: int, share: float = 1.0) -> Run:
     plans.steps(job),
     found.reason,
     tuple(_entries(job, path)),
-    clock(path / 'metrics.jsonl', share, _all_metrics(job)),
+    clock(path / 'metrics.jsonl', shares, _all_metrics(job)),
     _size(path / 'checkpoints'),
     _picture(path / 'samples'),
   )
@@ -102,7 +104,9 @@ def _entries(job, path):
 
 
 def clock(
-  path: pathlib.Path, share: float, beside: Sequence[pathlib.Path] = ()
+  path: pathlib.Path,
+  shares: Sequence[tuple[int, float]] = (),
+  beside: Sequence[pathlib.Path] = (),
 ) -> tuple[np.ndarray, np.ndarray]:
   """Steps, and the device-seconds up to each, of `metrics.jsonl`.
 
@@ -113,7 +117,8 @@ def clock(
 
   Args:
     path: of the file.
-    share: devices that the run had.
+    shares: (step, devices) of each launch: the run had so many from this step
+      on, until a later launch took it up; one where it is not known.
     beside: files of the runs that were evaluated by the same program.
 
   Returns:
@@ -123,7 +128,7 @@ def clock(
   steps = np.array([0] + [line['step'] for line in lines], np.float64)
   rates = [line['steps_per_second'] or math.nan for line in lines]
   together = [line.get('seeds_together', 1) for line in lines]
-  seconds = 1 / np.array(rates, np.float64) / np.array(together)
+  seconds = _devices(steps, shares) / np.array(rates) / np.array(together)
   slowed = np.zeros(len(seconds), bool)
   for begin, last in _evaluated({path, *beside}):
     slowed |= (steps[1:] > begin) & (steps[:-1] <= last)
@@ -132,8 +137,19 @@ def clock(
   own = own if own.any() else known
   if own.any():
     seconds = np.where(own, seconds, np.median(seconds[own]))
-  taken = np.cumsum(np.diff(steps) * seconds) * share
+  taken = np.cumsum(np.diff(steps) * seconds)
   return steps, np.concatenate([[0.0], taken])
+
+
+def _devices(steps, shares):
+  """Of each stretch: those of the last launch before its end.
+
+  A launch drops what was logged beyond the step that it takes a run up from.
+  """
+  devices = np.ones(len(steps) - 1)
+  for begin, share in shares:
+    devices[steps[1:] > begin] = share
+  return devices
 
 
 def _evaluated(paths):
@@ -215,9 +231,9 @@ def metrics_of(entry: dict[str, Any]) -> list[str]:
 
 def protocol_of(entry: dict[str, Any], metric: str) -> str:
   """Equal for numbers that may stand in one table; seeds may differ."""
-  known = dict(entry[metric.partition('.')[0]]['protocol'])
+  known = dict(entry.get(metric.partition('.')[0], {}).get('protocol', {}))
   known.pop('seed', None)
-  rest = {k: entry[k] for k in ('dataset', 'split', 'num_samples')}
+  rest = {k: entry.get(k) for k in ('dataset', 'split', 'num_samples')}
   rest['draws'] = entry.get('settings', {}).get('draws', 1)
   return json.dumps([rest, known], sort_keys=True)
 

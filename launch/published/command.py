@@ -197,7 +197,7 @@ def _run(plan, flags, machine, at_once, argv):
   known = folder.known_seeds(whole)
   runs = {
     job.row.name: [
-      collect.run(job, seed, play.share_of(job.folder))
+      collect.run(job, seed, play.shares_of(job.folder, seed))
       for seed in known[job.row.name]
     ]
     for job in whole.jobs

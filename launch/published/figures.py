@@ -1,21 +1,31 @@
 """Figures of a table: the metric over steps and seconds, and all samples."""
 
 import pathlib
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from gan_jax import report
 from launch.lab import drawing
-from launch.published import collect, judge, table
+from launch.published import collect, judge, page, table
 
 # Of a sheet of samples: grids in a line, and how many images of each grid's
 # side are shown.
 _COLUMNS = 4
 _INCHES = 2.6
 _SIDE = 560  # pixels of each picture, at the most
+_LETTERS = 60  # of a line of small print over a panel
+
+
+class _Panel(NamedTuple):
+  """Rows on one pair of axes: of one group, measured by one protocol."""
+
+  group: str
+  protocol: str
+  rows: dict[str, list[collect.Run]]
 
 
 def curves(
@@ -34,32 +44,47 @@ def curves(
     over: 'steps' or 'device-seconds'.
   """
   metric = found['metric']
-  groups = _groups(found, runs, metric)
-  if not groups:
+  panels = _panels(found, runs, metric)
+  if not panels:
     return None
-  columns = min(3, len(groups))
-  lines = -(-len(groups) // columns)
-  drawn, panels = drawing.page(lines, columns, size=(5.0, 3.9))
-  for axes in panels.flat[len(groups) :]:
+  columns = min(3, len(panels))
+  lines = -(-len(panels) // columns)
+  drawn, places = drawing.page(lines, columns, size=(5.0, 3.9))
+  for axes in places.flat[len(panels) :]:
     axes.set_visible(False)
-  at = _AXES[over]
-  # Rows of one group are told apart by colour, so as many as there are colours.
-  for axes, (group, rows) in zip(panels.flat, groups.items(), strict=False):
-    for row, colour in zip(rows, drawing.CYCLE * 3, strict=False):
-      _draw_row(axes, runs[row], metric, at, colour, row)
-    _draw_lines(axes, found, metric)
-    axes.set(title=group, xlabel=over, ylabel=found['titles'][metric])
-    _scale(axes, rows, runs, metric)
-    axes.legend(fontsize=7, frameon=False)
+  words = page.differences(dict.fromkeys(panel.protocol for panel in panels))
+  for axes, panel in zip(places.flat, panels, strict=False):
+    _draw_panel(axes, panel, found, over)
+    _head(axes, panel.group, words[panel.protocol])
   name = f'{found["study"]}_{over.replace("-", "_")}'
+  shown = drawing.save(drawn, out, name, _caption(found, panels, over))
+  return report.Picture(shown.path, shown.caption)
+
+
+def _head(axes, group, protocol):
+  if not protocol:
+    axes.set_title(group)
+    return
+  small = textwrap.fill(protocol, _LETTERS)
+  axes.set_title(f'{group}\n{small}', fontsize=9)
+
+
+def _caption(found, panels, over):
+  titles = dict.fromkeys(_title(panel, found['metric']) for panel in panels)
   caption = (
-    f'{found["titles"][metric]} over {over}: thin lines are seeds, thick ones '
+    f'{" and ".join(titles)} over {over}: thin lines are seeds, thick ones '
     'their mean; dashed what real examples reach'
   )
   if any(row['group'] == 'released' for row in found['rows']):
     caption += '; dotted the released generators with running statistics'
-  shown = drawing.save(drawn, out, name, caption + '.')
-  return report.Picture(shown.path, shown.caption)
+  if len({panel.protocol for panel in panels}) > 1:
+    caption += '. Panels whose titles differ in small print do not compare'
+  return f'{caption}.'
+
+
+def _title(panel, metric):
+  first = next(iter(panel.rows.values()))[0]
+  return collect.title(metric, first.entries[-1])
 
 
 def _over_steps(run, entry):
@@ -77,18 +102,39 @@ _AXES: Mapping[str, Callable] = {
 }
 
 
-def _groups(found, runs, metric):
-  """group -> rows that have something to draw."""
-  groups = {}
+def _panels(found, runs, metric):
+  """What there is to draw; as in a table, never two protocols in one."""
+  panels = {}
   for row in found['rows']:
-    drawable = (
-      r for r in runs.get(row['name'], ()) for _ in _points(r, metric)
-    )
-    if next(drawable, None) is not None:
-      groups.setdefault(row['group'], [])
-      if row['name'] not in groups[row['group']]:
-        groups[row['group']].append(row['name'])
-  return groups
+    chosen = [
+      run
+      for run in runs.get(row['name'], ())
+      if _protocol(run, metric) == row['protocol']
+    ]
+    if row['protocol'] and chosen:
+      key = row['group'], row['protocol']
+      panels.setdefault(key, _Panel(*key, {})).rows[row['name']] = chosen
+  return list(panels.values())
+
+
+def _protocol(run, metric):
+  return collect.protocol_of(run.entries[-1], metric) if run.entries else ''
+
+
+def _draw_panel(axes, panel, found, over):
+  metric = found['metric']
+  # Rows of one group are told apart by colour, so as many as there are colours.
+  for (row, group), colour in zip(
+    panel.rows.items(), drawing.CYCLE * 3, strict=False
+  ):
+    _draw_row(axes, group, metric, _AXES[over], colour, row)
+  alike = [r for r in found['rows'] if r['protocol'] == panel.protocol]
+  _draw_lines(axes, alike, metric)
+  seeds = [run for group in panel.rows.values() for run in group]
+  axes.set_xlabel(over)
+  axes.set_ylabel(_title(panel, metric), fontsize=9)
+  _scale(axes, seeds, metric)
+  axes.legend(fontsize=7, frameon=False)
 
 
 def _points(run, metric):
@@ -124,12 +170,12 @@ def _draw_row(axes, group, metric, at, colour, label):
     axes.plot(x[order], y[order], '.-', lw=1.8, ms=4, color=colour, label=label)
 
 
-def _draw_lines(axes, found, metric):
-  floors = [r['floor'][metric] for r in found['rows']]
+def _draw_lines(axes, rows, metric):
+  floors = [row['floor'][metric] for row in rows]
   floors = [f for f in floors if f is not None]
   if floors:
     axes.axhline(np.mean(floors), ls='--', lw=1, color=drawing.COLOURS['real'])
-  for row in found['rows']:
+  for row in rows:
     value = row['last'][metric]['mean']
     name, _, mode = row['name'].rpartition(', ')
     # Running statistics, as ours have.
@@ -140,11 +186,9 @@ def _draw_lines(axes, found, metric):
       axes.axhline(value, ls=':', lw=1, color=colour, label=label)
 
 
-def _scale(axes, rows, runs, metric):
+def _scale(axes, seeds, metric):
   """A distance that falls by far is drawn in logarithms."""
-  values = [
-    value for row in rows for r in runs[row] for _, value in _points(r, metric)
-  ]
+  values = [value for run in seeds for _, value in _points(run, metric)]
   if not collect.better(metric, 0.0, 1.0):
     axes.set_ylim(bottom=0)
   elif min(values) > 0 and max(values) > 8 * min(values):

@@ -141,6 +141,9 @@ def _judge(claim, runs, metric):
     if len(got) < len(group)
   ]
   head = (claim.text, metric, claim.at)
+  if metric != DIVERGED and several_protocols(chosen, metric):
+    notes.append('measured by several protocols, which do not compare')
+    return Verdict(*head, None, seeds, UNDECIDED, '; '.join(notes))
   if min(seeds) < 2:
     notes.append('fewer than 2 seeds a row')
     return Verdict(*head, None, seeds, UNDECIDED, '; '.join(notes))
@@ -164,6 +167,15 @@ def _values(claim, chosen, metric):
     pick = lambda run, metric: collect.within(run, seconds, metric)
   values = [[pick(run, metric) for run in group] for group in chosen]
   return [[v for v in group if v is not None] for group in values]
+
+
+def several_protocols(
+  groups: Sequence[Sequence[collect.Run]], metric: str
+) -> bool:
+  """Whether the numbers of some rows were measured in different ways."""
+  entries = [r.entries[-1] for group in groups for r in group if r.entries]
+  measured = [e for e in entries if collect.number(e, metric) is not None]
+  return len({collect.protocol_of(e, metric) for e in measured}) > 1
 
 
 def common_seconds(*groups: Sequence[collect.Run]) -> float:

@@ -2,7 +2,7 @@
 
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gan_jax import report
@@ -106,10 +106,37 @@ def protocol_words(protocol: str) -> str:
     return 'nothing was measured yet.'
   rest, known = json.loads(protocol)
   words = [f'{k.replace("_", " ")} {_short(v)}' for k, v in known.items()]
+  if rest['draws'] > 1:
+    words.append(f'the mean of {rest["draws"]} draws')
   return (
     f'{rest["num_samples"]:,} samples against {rest["dataset"]}, split '
     f'{rest["split"]}; {", ".join(words)}.'
   )
+
+
+def differences(protocols: Iterable[str]) -> dict[str, str]:
+  """Protocol -> in words, what of it is not the same in all of them."""
+  told = {protocol: _settings(protocol) for protocol in protocols}
+  names = dict.fromkeys(name for settings in told.values() for name in settings)
+  alike = lambda name: len({_said(name, s) for s in told.values()}) == 1
+  differ = [name for name in names if not alike(name)]
+  return {
+    protocol: ', '.join(_said(name, settings) for name in differ)
+    for protocol, settings in told.items()
+  }
+
+
+def _settings(protocol):
+  """All of a protocol but the note, which follows from the rest."""
+  rest, known = json.loads(protocol)
+  return {k: v for k, v in (rest | known).items() if k != 'note'}
+
+
+def _said(name, settings):
+  words = name.replace('_', ' ')
+  if name not in settings:
+    return f'no {words}'
+  return f'{words} {_short(settings[name])}'
 
 
 def _short(value):

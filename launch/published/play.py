@@ -27,6 +27,8 @@ Say = Callable[[str], None]
 
 LOG = 'log.txt'
 LAUNCHES = 'launches.jsonl'
+# Begins the line of a log before what a new attempt at the row says.
+_ATTEMPT = '=== attempt of '
 # Seconds between looks, and between progress lines of a row.
 _POLL, _PACE = 0.2, 20.0
 # Lines of a log that are said at once; those of progress now and then.
@@ -48,17 +50,23 @@ class Task(NamedTuple):
     name: for the terminal.
     log: file of its output.
     commands: `() -> command or None`, asked until it says None.
+    steps: `() -> {seed: step}` of the runs that the next command may train, and
+      where they stand.
   """
 
   name: str
   log: pathlib.Path
   commands: Callable[[], Sequence[str] | None]
+  steps: Callable[[], dict[int, int]] = dict
 
 
 def task(job: plans.Job, seeds: tuple[int, ...], together: str) -> Task:
   """Trains what is left to train of a row, then measures what is left."""
   left = iter(_commands(job, seeds, together))
-  return Task(job.row.name, job.folder / LOG, lambda: next(left, None))
+  steps = lambda: {
+    seed: folder.seed_of(job, seed).step for seed in folder.undone(job, seeds)
+  }
+  return Task(job.row.name, job.folder / LOG, lambda: next(left, None), steps)
 
 
 def _commands(job, seeds, together):
@@ -157,11 +165,12 @@ def _run(task, children, devices, slot, at_once, say):
   root = str(plans.ROOT)
   path = environ.get('PYTHONPATH')
   environ['PYTHONPATH'] = os.pathsep.join(filter(None, [root, path]))
-  while not children.stopped:
-    command = task.commands()
-    if command is None:
+  for number, command in enumerate(iter(task.commands, None)):
+    if children.stopped:
       return
     task.log.parent.mkdir(parents=True, exist_ok=True)
+    if number == 0:
+      _mark(task.log)
     _note(task, devices, at_once)
     say(f'{task.name}: begins, see {task.log}')
     start = time.monotonic()
@@ -175,24 +184,45 @@ def _run(task, children, devices, slot, at_once, say):
     say(f'{task.name}: {ended} after {took:.0f} s')
 
 
+def _mark(log):
+  torn = log.exists() and not log.read_bytes().endswith(b'\n')
+  with open(log, 'a') as file:
+    file.write('\n' * torn + f'{_ATTEMPT}{_now()}\n')
+
+
+def _now():
+  return time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())
+
+
 def _note(task, devices, at_once):
-  """By what the seconds of the run are to be multiplied."""
+  """By what the seconds of the runs are to be multiplied from here on."""
   note = {
     'device': devices.kind,
     'share': machines.share(devices, at_once),
-    'time': time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()),
+    'steps': task.steps(),
+    'time': _now(),
   }
   with open(task.log.parent / LAUNCHES, 'a') as file:
     file.write(json.dumps(note) + '\n')
 
 
-def share_of(row_folder: pathlib.Path) -> float:
-  """Devices that the runs of a row had at their last launch; 1 if unknown."""
+def shares_of(row_folder: pathlib.Path, seed: int) -> list[tuple[int, float]]:
+  """(step, devices) of every launch that trained a seed of a row, in order.
+
+  The run had so many devices from that step on. What an older version noted has
+  no step, so there the last launch counts for all of it.
+  """
   try:
     lines = (row_folder / LAUNCHES).read_text().splitlines()
-    return float(json.loads(lines[-1])['share'])
-  except (OSError, ValueError, KeyError, IndexError):
-    return 1.0
+  except OSError:
+    return []
+  found = []
+  for line in lines:
+    with contextlib.suppress(ValueError, KeyError):  # torn, or not of this seed
+      note = json.loads(line)
+      steps = note.get('steps', {str(seed): 0})
+      found.append((int(steps[str(seed)]), float(note['share'])))
+  return found
 
 
 class _Tail:
@@ -225,11 +255,13 @@ class _Tail:
 
 
 def reason(log: pathlib.Path) -> str:
-  """Why a row failed: the last error of its log, or else its last line."""
+  """Why the last attempt failed: its last error, or else its last line."""
   if not log.exists():
     return 'it was not started'
   lines = log.read_text(errors='replace').splitlines()
+  marks = [i for i, line in enumerate(lines) if line.startswith(_ATTEMPT)]
+  lines = lines[marks[-1] + 1 :] if marks else lines
   errors = [line for line in lines if _ERROR.match(line)]
   lines = [line.strip() for line in lines if line.strip()]
-  found = errors or lines or ['its log is empty']
+  found = errors or lines or ['it ended without a word']
   return found[-1].removeprefix('error: ')

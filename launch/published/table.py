@@ -46,6 +46,7 @@ def record(
     'metric': plan.metric,
     'metrics': metrics,
     'titles': _titles(runs, released, metrics),
+    'titles_of': _titles_of(runs, released, plan.metric, metrics),
     'rows': rows,
     'equal_time': _equal_time(plan, runs),
     'claims': [_told(verdict) for verdict in verdicts],
@@ -70,9 +71,22 @@ def _compared(plan, metrics):
 
 
 def _titles(runs, released, metrics):
-  entries = [r.entries[-1] for g in runs.values() for r in g if r.entries]
-  first = next(iter([*entries, *released]), None)
+  first = next(_measured(runs, released), None)
   return {metric: collect.title(metric, first) for metric in metrics}
+
+
+def _titles_of(runs, released, metric, metrics):
+  """The same by protocol: FID in one table may be none in another."""
+  found = {}
+  for entry in _measured(runs, released):
+    titles = {m: collect.title(m, entry) for m in metrics}
+    found.setdefault(collect.protocol_of(entry, metric), titles)
+  return found
+
+
+def _measured(runs, released):
+  yield from (r.entries[-1] for g in runs.values() for r in g if r.entries)
+  yield from released
 
 
 def _by_protocol(group, metric):
@@ -170,6 +184,8 @@ def _equal_time(plan, runs):
     ended = all(any(r.state == 'finished' for r in g) for g in groups)
     if not ended or not math.isfinite(seconds):
       continue
+    if judge.several_protocols(groups, plan.metric):
+      continue
     at = lambda run, s=seconds: collect.within(run, s, plan.metric)
     values = [summary([at(run) for run in group]) for group in groups]
     found.append(dict(rows=list(pair), seconds=seconds, values=values))
@@ -238,16 +254,17 @@ def tables(found: dict[str, Any]) -> list[tuple[str, report.Table]]:
   groups = {key: [] for key in known or keys}
   for row in found['rows']:
     groups[row['protocol'] or next(iter(groups))].append(row)
-  return [(key, _table(found, rows)) for key, rows in groups.items()]
+  return [(key, _table(found, key, rows)) for key, rows in groups.items()]
 
 
-def short_titles(found: dict[str, Any]) -> dict[str, str]:
+def short_titles(found: dict[str, Any], protocol: str = '') -> dict[str, str]:
   """Titles without the features, which stand beside a table."""
-  return {m: t.partition(' (')[0] for m, t in found['titles'].items()}
+  titles = found.get('titles_of', {}).get(protocol, found['titles'])
+  return {m: t.partition(' (')[0] for m, t in titles.items()}
 
 
-def _table(found, rows):
-  metric, titles = found['metric'], short_titles(found)
+def _table(found, protocol, rows):
+  metric, titles = found['metric'], short_titles(found, protocol)
   others = [m for m in found['metrics'] if m != metric]
   said = dict.fromkeys(m for row in rows for m in row['paper'])
   if found['stand_in']:  # the paper has other data
