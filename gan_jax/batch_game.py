@@ -13,7 +13,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from gan_jax import augment, data, games, losses, regularizers, side_terms
+from gan_jax import ada, augment, data, games, losses, regularizers, side_terms
+
+Schedule = Callable[[jax.Array], jax.Array]
 
 
 class Penalty(NamedTuple):
@@ -22,12 +24,13 @@ class Penalty(NamedTuple):
   Attributes:
     name: under which the term is logged.
     weight: what multiplies it; gamma / 2 for R1 and R2 as in Mescheder 2018.
+      A number, or a function of the step.
     function: `(critic, real, fake, keys) -> [B]`, see `regularizers`; a key
       for each example.
   """
 
   name: str
-  weight: float
+  weight: float | Schedule
   function: Callable[..., jax.Array]
 
 
@@ -43,12 +46,13 @@ class Setup(NamedTuple):
     parameter_penalty: `d -> scalar`, added to the critic's loss, or None.
     lazy: the penalties count `lazy` times in every `lazy`-th step, else not.
     averaging: decay of the averaged generator, min(averaging, (1 + step) /
-      (10 + step)); 0 keeps none.
+      (10 + step)); 0 keeps none. Or a function of the step, as it is.
     instance_noise: standard deviation of noise on what the critic sees.
     dequantize: adds U(0, 1/128) to real images that arrive as bytes.
     flip: mirrors half of the real images.
     diff_augment: what the critic sees of both kinds of images, see
       `augment.diff_augment`; its penalties are then of critic and augmentation.
+    pipeline: the same by that of `ada`, after that one.
     accumulate: parts in which each turn's batch is taken, one after another;
       see `accumulation`.
     auxiliary: weights of class terms; the critic must give class logits.
@@ -65,16 +69,27 @@ class Setup(NamedTuple):
   penalties: tuple[Penalty, ...] = ()
   parameter_penalty: Callable[[Any], jax.Array] | None = None
   lazy: int = 1
-  averaging: float = 0.0
+  averaging: float | Schedule = 0.0
   instance_noise: float = 0.0
   dequantize: bool = False
   flip: bool = False
   diff_augment: tuple[str, ...] = ()
+  pipeline: ada.Pipeline = ada.Pipeline()
   accumulate: int = 1
   auxiliary: side_terms.Auxiliary = side_terms.Auxiliary()
   matching: side_terms.Matching = side_terms.Matching()
   project: Callable[[games.Players], games.Players] | None = None
   axis_name: str | None = None
+
+
+def at_step(setup: Setup, step: jax.Array) -> Setup:
+  """A setup whose penalties and augmentation have their numbers of a step."""
+  number = lambda x: x(step) if callable(x) else x
+  penalties = tuple(
+    p._replace(weight=number(p.weight)) for p in setup.penalties
+  )
+  pipeline = setup.pipeline._replace(p=number(setup.pipeline.p))
+  return setup._replace(penalties=penalties, pipeline=pipeline)
 
 
 def make_game(
@@ -88,7 +103,7 @@ def make_game(
   """Closes both losses over one batch, its noise and one model state.
 
   Args:
-    setup: the modules, the loss and the penalties.
+    setup: the modules, the loss and the penalties, see `at_step`.
     model_state: `batch_stats` and `spectral` of each player.
     batch: `image`, `[B, ...]`, bytes or floats; `label`, `[B]`, where the data
       have them; `row`, `[B]`, the examples' numbers in the batch of all
@@ -283,9 +298,14 @@ def _noisy(setup, each, noise_key, augment_key, real, fake):
 
 
 def _augmentation(setup, keys):
-  if not setup.diff_augment:
-    return lambda x: x
-  return lambda x: augment.diff_augment(keys, x, setup.diff_augment)
+  def augmented(x):
+    if setup.diff_augment:
+      x = augment.diff_augment(keys, x, setup.diff_augment)
+    return (
+      ada.apply(keys, x, *setup.pipeline) if setup.pipeline.strengths else x
+    )
+
+  return augmented
 
 
 def _penalties(setup, critic, real, fake, key, each):

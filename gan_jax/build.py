@@ -15,8 +15,10 @@ import numpy as np
 
 from gan_jax import (
   accumulation,
+  anneal,
   augment,
   batch_game,
+  build_terms,
   data,
   evaluate,
   fields,
@@ -25,7 +27,6 @@ from gan_jax import (
   methods,
   models,
   parallel,
-  regularizers,
   side_checks,
   side_terms,
 )
@@ -34,6 +35,8 @@ from gan_jax.metrics import nets, resize
 # In a room of their own; kept here because configs are built here.
 METHODS = methods.METHODS
 game_defaults = methods.game_defaults
+PENALTIES = build_terms.PENALTIES
+PARAMETER_PENALTIES = build_terms.PARAMETER_PENALTIES
 
 _MAX_STEPS_PER_CALL = 100
 
@@ -83,34 +86,6 @@ class Run(NamedTuple):
   parallel: str = 'jit'
   initial: games.Players = games.Players(None, None)
   config: dict[str, Any] = {}
-
-
-def _r1(critic, real, fake, keys, axis_name=None):
-  return regularizers.r1(critic, real)
-
-
-def _r2(critic, real, fake, keys, axis_name=None):
-  return regularizers.r2(critic, fake)
-
-
-def _wgan_gp(critic, real, fake, keys, axis_name=None):
-  points = regularizers.interpolate(keys, real, fake)
-  return regularizers.gradient_penalty(critic, points)
-
-
-def _dragan(critic, real, fake, keys, axis_name=None):
-  points = regularizers.dragan_points(keys, real, 0.5, axis_name=axis_name)
-  return regularizers.gradient_penalty(critic, points)
-
-
-# name -> (critic, real, fake, keys, axis_name=None) -> [B]
-PENALTIES = {'r1': _r1, 'r2': _r2, 'wgan_gp': _wgan_gp, 'dragan': _dragan}
-
-# name -> critic's parameters -> scalar
-PARAMETER_PENALTIES = {
-  'l2': regularizers.l2,
-  'orthogonal': regularizers.orthogonal,
-}
 
 
 def build(
@@ -187,6 +162,7 @@ def build_setup(config: ml_collections.ConfigDict) -> batch_game.Setup:
     ValueError: some field is wrong; the message names it.
   """
   axis_name = fields.prefixed('', parallel.axis_name, config.parallel)
+  moving = fields.prefixed('anneal.', anneal.factors, config.anneal.to_dict())
   find = losses.saturating if config.saturating else losses.get
   loss = fields.prefixed('', find, config.loss, axis_name=axis_name)
   method = methods.build(config)
@@ -196,26 +172,19 @@ def build_setup(config: ml_collections.ConfigDict) -> batch_game.Setup:
     discriminator=_module(config, 'discriminator', axis_name),
     loss=loss,
     method=method,
-    penalties=tuple(
-      batch_game.Penalty(
-        name,
-        config.penalties[name],
-        functools.partial(function, axis_name=axis_name),
-      )
-      for name, function in PENALTIES.items()
-      if config.penalties[name]
-    ),
-    parameter_penalty=_parameter_penalty(config.penalties),
+    penalties=build_terms.penalties(config, moving.get('penalties'), axis_name),
+    parameter_penalty=build_terms.parameter_penalty(config.penalties),
     lazy=config.lazy,
-    averaging=config.averaging,
+    averaging=build_terms.averaging(config, moving.get('half_life')),
     instance_noise=config.instance_noise,
     dequantize=config.dequantize,
     flip=config.flip,
     diff_augment=fields.prefixed('', augment.check_policy, config.diff_augment),
+    pipeline=build_terms.pipeline(config, moving.get('ada')),
     accumulate=config.accumulate,
     auxiliary=side_terms.Auxiliary(**config.auxiliary),
     matching=side_terms.Matching(**config.feature_matching),
-    project=_projection(config.clip_weights, config.unit_norm),
+    project=build_terms.projection(config.clip_weights, config.unit_norm),
     axis_name=axis_name,
   )
   fields.prefixed('', _check_accumulation, config, setup)
@@ -281,41 +250,6 @@ def _has_axis(module):
   return any(f.name == 'axis_name' for f in dataclasses.fields(module))
 
 
-def _parameter_penalty(weights):
-  chosen = [
-    (weights[name], function)
-    for name, function in PARAMETER_PENALTIES.items()
-    if weights[name]
-  ]
-  if not chosen:
-    return None
-  return lambda d: sum(weight * function(d) for weight, function in chosen)
-
-
-def _projection(bound, layer):
-  """What becomes of the critic's parameters after each turn, or None."""
-  parts = []
-  if layer:
-    parts.append(lambda d: _with_unit_columns(d, layer))
-  if bound:
-    parts.append(lambda d: regularizers.clip_weights(d, bound))
-  if not parts:
-    return None
-
-  def project(players):
-    d = players.d
-    for part in parts:
-      d = part(d)
-    return players._replace(d=d)
-
-  return project
-
-
-def _with_unit_columns(d, layer):
-  kernel = regularizers.unit_columns(d[layer]['kernel'])
-  return {**d, layer: {**d[layer], 'kernel': kernel}}
-
-
 def _check_shapes(setup, example, unit_norm=''):
   """Both modules must fit the data, and penalties the critic."""
   variables_g, variables_d = _abstract_variables(setup)
@@ -379,12 +313,21 @@ def _check_labels(setup, dataset):
 
 
 def _check_images(setup, example):
-  for field in ('flip', 'diff_augment'):
-    if getattr(setup, field) and len(example) != 3:
+  asked = {
+    'flip': setup.flip,
+    'diff_augment': setup.diff_augment,
+    'ada': setup.pipeline.strengths,
+  }
+  for field, value in asked.items():
+    if value and len(example) != 3:
       raise ValueError(
         f'config.{field} is for images, but config.data gives examples of '
         f'shape {example}.'
       )
+  if setup.pipeline.strengths and example[-1] not in (1, 3):
+    raise ValueError(
+      f'config.ada is for 1 or 3 channels, but config.data gives {example}.'
+    )
 
 
 def _abstract_variables(setup):

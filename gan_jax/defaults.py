@@ -42,6 +42,13 @@ GAMES = {
 }
 
 
+# Groups whose fields are always the same.
+FIXED = (
+  *('data', 'ada', 'anneal', 'penalties', 'auxiliary', 'feature_matching'),
+  *('optimizer_g', 'optimizer_d', 'evaluation'),
+)
+
+
 def get_config() -> ml_collections.ConfigDict:
   """The fields that every config has."""
   config = ml_collections.ConfigDict()
@@ -72,6 +79,10 @@ def get_config() -> ml_collections.ConfigDict:
   # What the critic sees of both kinds: words of color, translation, cutout
   # joined by commas (DiffAugment, Zhao et al. 2020).
   config.diff_augment = ''
+  # Or the pipeline of StyleGAN2-ADA, without its adaptation: words of blit,
+  # geometry, color, cutout joined by commas, 'color:0.5' for half of p; and p,
+  # the probability of each single change.
+  config.ada = dict(policy='', p=0.0)
 
   # Players: name and options of models.generator and models.discriminator.
   config.generator = dict(name='cnn')
@@ -86,6 +97,18 @@ def get_config() -> ml_collections.ConfigDict:
   config.optimizer_g = optimizer()
   config.optimizer_d = optimizer()
   config.averaging = 0.0  # decay of the averaged generator; 0: none
+  # What moves by half a cosine over `steps` steps and then stays: at first it
+  # is so many times what its field says. The learning rates; 1 - b2 of Adam;
+  # the weights of gradient penalties; the half-life of the averaged generator
+  # (in place of its short memory at first); ada.p.
+  config.anneal = dict(
+    steps=0,
+    learning_rate=1.0,
+    forgetting=1.0,
+    penalties=1.0,
+    half_life=1.0,
+    ada=1.0,
+  )
 
   # Weights of what the critic adds to its loss. r1 and r2 multiply the squared
   # gradient norm, so they are gamma / 2 of Mescheder et al. 2018. The others:
@@ -142,11 +165,7 @@ def complete(config: dict) -> dict:
   They have their defaults, with which a run is what it was.
   """
   full = get_config().to_dict()
-  fixed = (
-    *('data', 'penalties', 'auxiliary', 'feature_matching'),
-    *('optimizer_g', 'optimizer_d', 'evaluation'),
-  )
-  groups = {g: full[g] | config[g] for g in fixed if g in config}
+  groups = {g: full[g] | config[g] for g in FIXED if g in config}
   return full | config | groups
 
 

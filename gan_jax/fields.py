@@ -16,11 +16,7 @@ def check_fields(config: ml_collections.ConfigDict) -> None:
   """
   has, wants = config.to_dict(), defaults.get_config().to_dict()
   _check_group('config', has, wants)
-  fixed = (
-    *('data', 'penalties', 'auxiliary', 'feature_matching'),
-    *('optimizer_g', 'optimizer_d', 'evaluation'),
-  )
-  for group in fixed:
+  for group in defaults.FIXED:
     _check_group(f'config.{group}', has[group], wants[group])
   for group in ('generator', 'discriminator', 'game'):
     if not isinstance(has[group].get('name'), str):

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import ml_collections
 import optax
 
-from gan_jax import cgd, defaults, fields, games, losses, optimizers
+from gan_jax import anneal, cgd, defaults, fields, games, losses, optimizers
 
 
 class Method(NamedTuple):
@@ -102,6 +102,8 @@ def build(config: ml_collections.ConfigDict) -> games.GameTransformation:
   # The schedules count the player's own updates, which the method tells.
   plain = make(described, optax.identity(), optax.identity())
   each = _updates_a_turn(described)
+  moving = fields.prefixed('anneal.', anneal.factors, config.anneal.to_dict())
+  _check_moving(moving, described)
   o_g, o_d = (
     fields.prefixed(
       f'optimizer_{player}.',
@@ -109,15 +111,32 @@ def build(config: ml_collections.ConfigDict) -> games.GameTransformation:
       config[f'optimizer_{player}'],
       config.num_steps,
       each * sum(player in movers for movers in plain.turns),
+      moving,
     )
     for player in 'gd'
   )
   return make(described, o_g, o_d)
 
 
-def _updates_a_turn(described):
+def _check_moving(moving, described):
+  """Methods with step sizes of their own have nothing that could move."""
+  name = _innermost(described)['name']
+  for field in ('learning_rate', 'forgetting'):
+    if field in moving and not METHODS[name].optimizers:
+      raise ValueError(
+        f'config.anneal.{field} moves the optimizers, and config.game '
+        f'{name!r} has none but its own step sizes; leave it at 1.'
+      )
+
+
+def _innermost(described):
   while 'method' in described:
     described = described['method']
+  return described
+
+
+def _updates_a_turn(described):
+  described = _innermost(described)
   # With `past`, an optimizer sees every gradient twice.
   return 2 if described.get('past') else 1
 

@@ -1,6 +1,7 @@
 """A player's optimizer and learning-rate schedule from their config fields."""
 
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -57,7 +58,10 @@ def historical_averaging(weight: float) -> optax.GradientTransformation:
 
 
 def build(
-  described: ml_collections.ConfigDict, num_steps: int, updates_per_step: int
+  described: ml_collections.ConfigDict,
+  num_steps: int,
+  updates_per_step: int,
+  moving: Mapping[str, optax.Schedule] | None = None,
 ) -> optax.GradientTransformation:
   """An optax optimizer from the fields of `defaults.optimizer`.
 
@@ -65,13 +69,20 @@ def build(
     described: the fields.
     num_steps: of the run; where the schedule ends.
     updates_per_step: how often its player moves in a step.
+    moving: factors by step of `learning_rate`, and of `forgetting`, 1 - b2;
+      None where they stay.
 
   Raises:
     ValueError: an unknown name or schedule, or a number out of range.
   """
   _check_optimizer(described)
+  moving = moving or {}
   scale = _one_of('name', described.name, _SCALES)
+  if 'forgetting' in moving:
+    _check_forgetting(described, moving['forgetting'])
+    scale = _annealed_adam(moving['forgetting'], updates_per_step)
   rate = schedule(described, num_steps)
+  factor = moving.get('learning_rate', lambda step: 1.0)
   parts = []
   if described.historical:
     parts.append(historical_averaging(described.historical))
@@ -80,7 +91,11 @@ def build(
   parts.append(scale(described))
   if described.weight_decay:
     parts.append(optax.add_decayed_weights(described.weight_decay))
-  by_update = lambda count: rate(count // updates_per_step)
+
+  def by_update(count):
+    step = count // updates_per_step
+    return rate(step) * factor(step)
+
   parts.append(optax.scale_by_learning_rate(by_update))
   return optax.chain(*parts)
 
@@ -101,6 +116,33 @@ def _check_optimizer(described):
   ):
     if not 0 <= described[field] < math.inf:
       raise ValueError(f'{field}={described[field]} is not in [0, inf).')
+
+
+def _check_forgetting(described, factor):
+  if described.name != 'adam':
+    raise ValueError(
+      f'name={described.name!r} has no b2 that anneal.forgetting could move; '
+      'adam has.'
+    )
+  b2 = 1 - (1 - described.b2) * float(factor(0))
+  if b2 < 0:
+    raise ValueError(
+      f'b2={described.b2} would be {b2:.4g} at first: anneal.forgetting may be '
+      f'up to {1 / (1 - described.b2):.4g}.'
+    )
+
+
+def _annealed_adam(forgetting, updates_per_step):
+  """Adam whose b2 moves; its bias is corrected by the b2 of the update."""
+  adam = optax.inject_hyperparams(
+    optax.scale_by_adam, static_args=('b1', 'eps', 'eps_root')
+  )
+
+  def scale(c):
+    b2 = lambda count: 1 - (1 - c.b2) * forgetting(count // updates_per_step)
+    return adam(c.b1, b2, c.eps)
+
+  return scale
 
 
 def _rmsprop(c):

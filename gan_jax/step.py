@@ -136,8 +136,9 @@ def _play_turn(state, batch, turn, setup, penalize):
   model_state = _advance_spectral(state.players, state.model_state, movers)
   # What the critic alone pays is not computed where it does not move.
   penalize = penalize and 'd' in movers
+  now = batch_game.at_step(setup, state.step)
   make_game = lambda part: batch_game.make_game(
-    setup, model_state, part, key, penalize=penalize
+    now, model_state, part, key, penalize=penalize
   )
   game = accumulation.in_parts(make_game, batch, setup.accumulate)
   updates, opt_state, info = setup.method.update(
@@ -168,7 +169,12 @@ def _last_turn(turns, player):
 
 
 def _decay(decay, step):
-  """Short memory at first, so that the average forgets the initial weights."""
+  """As a schedule tells; of a number, less at first.
+
+  So that the average forgets the initial weights.
+  """
+  if callable(decay):
+    return decay(step)
   return jnp.minimum(decay, (1 + step) / (10 + step))
 
 

@@ -40,7 +40,9 @@ def _digits(row):
   return players | {
     'data.image_size': 16,
     'flip': False,
-    'diff_augment': '',
+    'ada.policy': '',
+    'ada.p': 0.0,
+    'anneal.ada': 1.0,
     'lazy': 4,
     'batch_size': 32,
     'num_steps': 2000,
@@ -76,9 +78,8 @@ STUDY = studies.Study(
     'relativistic loss of pairs and penalties on real and generated samples a '
     'plain modern network needs no other trick.',
     "The first row is the paper's; the others drop R2 or the pairing, for "
-    'which it has no numbers on CIFAR-10. Which of its schedules are kept is '
-    'told in configs/cifar10_modern.py: with constant gamma and another '
-    'augmentation its number is not quite the same experiment.',
+    'which it has no numbers on CIFAR-10. Its schedules and augmentation are '
+    'those of its code; what differs is told in configs/cifar10_modern.py.',
   ),
   rows=_ROWS,
   data='cifar10',

@@ -224,6 +224,8 @@ def _check(config):
     'feature_matching': config.feature_matching.weight,
     'saturating': config.saturating,
     'diff_augment': config.diff_augment,
+    'ada': config.ada.policy,
+    'anneal': config.anneal.steps,
     'instance_noise': config.instance_noise,
     'clip_weights': config.clip_weights,
     'unit_norm': config.unit_norm,

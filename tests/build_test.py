@@ -18,6 +18,7 @@ from configs import digits, toy
 from gan_jax import (
   batch_game,
   build,
+  build_terms,
   data,
   defaults,
   losses,
@@ -236,7 +237,7 @@ def test_every_penalty_on_parameters_is_in_the_loss(name, unpenalized):
 
 def test_weights_of_l2_are_those_of_the_sum_of_squares():
   d = {'a': jnp.asarray([3.0, 4.0]), 'b': jnp.asarray(1.0)}
-  both = build._parameter_penalty(dict(l2=0.5, orthogonal=0.0))
+  both = build_terms.parameter_penalty(dict(l2=0.5, orthogonal=0.0))
   assert float(both(d)) == pytest.approx(13.0)
 
 

@@ -15,6 +15,7 @@ import optax
 import pytest
 
 from gan_jax import (
+  ada,
   batch_game,
   build,
   games,
@@ -150,6 +151,10 @@ ALONE = {
   'dragan': dict(penalties=['dragan']),
   'noise': dict(instance_noise=0.5),
   'augmentation': dict(diff_augment=('color', 'translation', 'cutout')),
+  'pipeline': dict(
+    pipeline=ada.Pipeline(ada.parse('blit,geometry,color:0.5,cutout'), 0.7),
+    penalties=['r1'],
+  ),
   'labels': dict(critic=dict(labels=3)),
   'conditional batch norm': dict(generator=dict(labels=3)),
   'discrimination': dict(critic=dict(minibatch='discrimination')),

@@ -118,6 +118,18 @@ def test_lazy_r1(lazy, penalize, psi):
   np.testing.assert_allclose(metrics['r1'], 1.0 if penalize else np.nan)
 
 
+def test_a_weight_and_a_decay_that_move():
+  # First no penalty and no memory: psi .8, theta and its average 1.16. Then
+  # psi <- .8 - .2 (1.16 + 2 .8), and the average is halfway to the new theta.
+  penalty = R1._replace(weight=lambda step: 1.0 * step)
+  setup = dirac(penalties=(penalty,), averaging=lambda step: 0.5 * step)
+  (theta, psi), state, metrics = play(setup, steps=2)
+  assert (theta, psi) == pytest.approx((1.16 + 0.2 * 0.248, 0.248))
+  average = float(state.averaged['params']['theta'][0])
+  assert average == pytest.approx((1.16 + theta) / 2)
+  assert metrics['r1'] == pytest.approx(0.8**2)
+
+
 def test_penalty_on_parameters_and_projection():
   clip = lambda p: p._replace(d=regularizers.clip_weights(p.d, 0.1))
   setup = dirac(parameter_penalty=lambda d: 3 * regularizers.l2(d))

@@ -24,10 +24,10 @@ _QUICK = dict(
 )
 _QUICK_SAMPLES = 250
 # Steps of a schedule, which keep their place when a run is shortened.
-_SCHEDULE = tuple(
-  f'optimizer_{player}.{field}'
-  for player in 'gd'
-  for field in ('warmup', 'decay_start')
+_SCHEDULE = (
+  'anneal.steps',
+  *('optimizer_g.warmup', 'optimizer_g.decay_start'),
+  *('optimizer_d.warmup', 'optimizer_d.decay_start'),
 )
 
 
@@ -243,7 +243,7 @@ def _shortened(config, changes):
     group, name = field.split('.')
     at = config[group][name]
     if at and steps != config.num_steps and field not in changes:
-      found[field] = round(at * steps / config.num_steps)
+      found[field] = max(1, round(at * steps / config.num_steps))
   return found
 
 
