@@ -301,9 +301,9 @@ def _augmentation(setup, keys):
   def augmented(x):
     if setup.diff_augment:
       x = augment.diff_augment(keys, x, setup.diff_augment)
-    return (
-      ada.apply(keys, x, *setup.pipeline) if setup.pipeline.strengths else x
-    )
+    if setup.pipeline.strengths:
+      x = ada.apply(keys, x, *setup.pipeline)
+    return x
 
   return augmented
 

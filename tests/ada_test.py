@@ -110,7 +110,13 @@ UNCHANGED = {
 }
 
 
-@pytest.mark.parametrize('kind', ada.KINDS)
+@pytest.mark.parametrize(
+  'kind',
+  [
+    *(pytest.param(k, marks=pytest.mark.slow) for k in ('blit', 'geometry')),
+    *('color', 'cutout'),
+  ],
+)
 def test_how_often(kind):
   images = np.broadcast_to(IMAGE, (MANY, *IMAGE.shape))
   made = apply(keys(MANY), images, ((kind, 1.0),), 0.5)

@@ -278,6 +278,7 @@ def test_a_call_of_three_steps_equals_three_calls():
   assert one.step == state.step == 3
 
 
+@pytest.mark.slow
 def test_a_step_is_a_function_of_the_key_and_its_number():
   setup = small_cnn_setup()
   batches = {'image': jnp.ones((2, 4, 8, 8, 1), jnp.uint8)}
